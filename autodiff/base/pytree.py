@@ -2,13 +2,13 @@
 
 A pytree is a leaf, or a node whose children are pytrees. Nodes are tuple, list, dict, OrderedDict,
 defaultdict, namedtuples, None (a node without children), and instances of the classes given to
-`register_node` and `register_dataclass`. Classes match exactly, not by inheritance, except that
-every namedtuple class is a node class. Everything else is a leaf: arrays, numbers, strings, tracers.
+`register_node` and `register_dataclass`. Everything else is a leaf: arrays, numbers, strings,
+tracers.
 
 Reading order: `TreeDef` holds a structure as nested plain tuples ("specs"), so that two structures
-are compared and hashed in C; `_KINDS` says for each class how to take a node apart and put it
-together; `flatten` and `unflatten` are one recursive walk each; the rest is written in terms of
-these two and of paths.
+are compared and hashed in C; `flatten` and `unflatten` are one recursive walk each; the rest is
+written in terms of these two and of paths. What differs between classes of nodes stands in
+`node_kinds.py` and `node_classes.py`.
 
     spec := None                              a leaf
           | (class, meta, (spec, ...))        a node; meta: hashable, whatever else rebuilds it
@@ -19,219 +19,49 @@ order of insertion. A dict that is put together again has its keys in the order 
 """
 
 import builtins
-import dataclasses
 import functools
-import operator
-import threading
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-_Class = TypeVar("_Class", bound=type)
+from autodiff.base.node_classes import Partial, register_dataclass
+from autodiff.base.node_kinds import (
+    KINDS,
+    Attribute,
+    Child,
+    Item,
+    Path,
+    PathEntry,
+    kind_of_node_class,
+    path_string,
+    plural,
+    register_node,
+)
 
-# Paths ------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Item:
-    """A step of a path into a tuple, list or dict: `[key]`."""
-
-    key: Any
-
-    def __str__(self) -> str:
-        return f"[{self.key!r}]"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Attribute:
-    """A step of a path into a namedtuple or dataclass: `.name`."""
-
-    name: str
-
-    def __str__(self) -> str:
-        return f".{self.name}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Child:
-    """A step of a path into a registered class that names no keys: `<child index>`."""
-
-    index: int
-
-    def __str__(self) -> str:
-        return f"<child {self.index}>"
-
-
-PathEntry = Item | Attribute | Child
-Path = tuple[PathEntry, ...]
-
-
-def path_string(name: str, path: Path) -> str:
-    """The place `path` leads to inside the variable `name`, as its user would write it.
-
-    >>> path_string("params", (Item("w"), Item(0), Attribute("scale")))
-    "params['w'][0].scale"
-    """
-    return name + "".join(str(entry) for entry in path)
-
-
-# Node kinds -------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Kind:
-    """How nodes of one class are taken apart, put together, walked with paths and printed.
-
-    flatten(node) -> (children, meta). unflatten(meta, children) -> node, children being a list.
-    entries(meta, number of children) -> path entries. show(meta, texts of children) -> text.
-    describe(meta, number of children) -> the words by which an error message calls the node.
-    """
-
-    flatten: Callable[[Any], tuple[Iterable[Any], Any]]
-    unflatten: Callable[[Any, list[Any]], Any]
-    entries: Callable[[Any, int], Sequence[PathEntry]]
-    show: Callable[[Any, list[str]], str]
-    describe: Callable[[Any, int], str]
-
-
-def _index_entries(meta: Any, count: int) -> list[PathEntry]:
-    return [Item(index) for index in range(count)]
-
-
-def _key_entries(keys: Iterable[Any], count: int) -> list[PathEntry]:
-    return [Item(key) for key in keys]
-
-
-def _child_entries(meta: Any, count: int) -> list[PathEntry]:
-    return [Child(index) for index in range(count)]
-
-
-def _sorted_keys(mapping: dict[Any, Any]) -> list[Any]:
-    try:
-        return sorted(mapping)
-    except TypeError:
-        pass
-    try:
-        return sorted(mapping, key=lambda key: (type(key).__module__, type(key).__qualname__, key))
-    except TypeError:
-        return list(mapping)
-
-
-def _flatten_dict(node: dict[Any, Any]) -> tuple[list[Any], tuple[Any, ...]]:
-    keys = _sorted_keys(node)
-    return [node[key] for key in keys], tuple(keys)
-
-
-def _flatten_defaultdict(node: defaultdict[Any, Any]) -> tuple[list[Any], tuple[Any, ...]]:
-    children, keys = _flatten_dict(node)
-    return children, (node.default_factory, keys)
-
-
-def _show_items(keys: Iterable[Any], children: list[str]) -> str:
-    items = (f"{key!r}: {child}" for key, child in zip(keys, children, strict=True))
-    return "{" + ", ".join(items) + "}"
-
-
-def _show_fields(names: Iterable[str], children: Iterable[str]) -> str:
-    return ", ".join(f"{name}={child}" for name, child in zip(names, children, strict=True))
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[:1] in tuple('AEIOUaeiou') else 'a'} {noun}"
-
-
-def _namedtuple_kind(cls: Any) -> _Kind:
-    return _Kind(
-        flatten=lambda node: (node, None),
-        unflatten=lambda meta, children: cls._make(children),
-        entries=lambda meta, count: [Attribute(name) for name in cls._fields],
-        show=lambda meta, children: f"{cls.__name__}({_show_fields(cls._fields, children)})",
-        describe=lambda meta, count: _with_article(cls.__name__),
-    )
-
-
-_NONE_TYPE = type(None)
-_BUILTIN_KINDS: dict[type, _Kind] = {
-    _NONE_TYPE: _Kind(
-        flatten=lambda node: ((), None),
-        unflatten=lambda meta, children: None,
-        entries=_index_entries,
-        show=lambda meta, children: "None",
-        describe=lambda meta, count: "None",
-    ),
-    tuple: _Kind(
-        flatten=lambda node: (node, None),
-        unflatten=lambda meta, children: tuple(children),
-        entries=_index_entries,
-        show=lambda meta, children: f"({', '.join(children)}{',' * (len(children) == 1)})",
-        describe=lambda meta, count: f"a tuple of length {count}",
-    ),
-    list: _Kind(
-        flatten=lambda node: (node, None),
-        unflatten=lambda meta, children: children,
-        entries=_index_entries,
-        show=lambda meta, children: f"[{', '.join(children)}]",
-        describe=lambda meta, count: f"a list of length {count}",
-    ),
-    dict: _Kind(
-        flatten=_flatten_dict,
-        unflatten=lambda keys, children: dict(zip(keys, children, strict=True)),
-        entries=_key_entries,
-        show=_show_items,
-        describe=lambda keys, count: f"a dict with keys {list(keys)}",
-    ),
-    OrderedDict: _Kind(
-        flatten=lambda node: (node.values(), tuple(node)),
-        unflatten=lambda keys, children: OrderedDict(zip(keys, children, strict=True)),
-        entries=_key_entries,
-        show=lambda keys, children: f"OrderedDict({_show_items(keys, children)})",
-        describe=lambda keys, count: f"an OrderedDict with keys {list(keys)}",
-    ),
-    defaultdict: _Kind(
-        flatten=_flatten_defaultdict,
-        unflatten=lambda meta, children: defaultdict(meta[0], zip(meta[1], children, strict=True)),
-        entries=lambda meta, count: _key_entries(meta[1], count),
-        show=lambda meta, children: (
-            f"defaultdict({_callable_name(meta[0])}, {_show_items(meta[1], children)})"
-        ),
-        describe=lambda meta, count: (
-            f"a defaultdict of {_callable_name(meta[0])} with keys {list(meta[1])}"
-        ),
-    ),
-}
-
-
-def _callable_name(function: Any) -> str:
-    return getattr(function, "__qualname__", None) or repr(function)
-
-
-class _Kinds(dict[type, _Kind | None]):
-    """The kind of every class met so far, None for a class whose instances are leaves.
-
-    Classes are looked up by `_KINDS[cls]`, which answers for classes never seen before, too. Node
-    classes that were registered stay for good; how many others are remembered is bounded, so that
-    a program which keeps making classes does not keep them all alive.
-    """
-
-    remembered = 4096
-
-    def __missing__(self, cls: type) -> _Kind | None:
-        is_namedtuple = issubclass(cls, tuple) and hasattr(cls, "_fields")
-        kind = _namedtuple_kind(cls) if is_namedtuple else None
-        # setdefault is atomic, so a class registered by another thread meanwhile stays registered.
-        return self.setdefault(cls, kind) if len(self) < self.remembered else kind
-
-
-_KINDS = _Kinds(_BUILTIN_KINDS)
-_registered: set[type] = set(_BUILTIN_KINDS)
-_register_lock = threading.Lock()
-
-
-def _kind_of_node_class(cls: type) -> _Kind:
-    kind = _KINDS[cls]
-    assert kind is not None, f"{cls} stands in a structure but is not a node class"
-    return kind
-
+__all__ = [  # with what the files on node classes define, so that callers need one import
+    "Attribute",
+    "Child",
+    "Item",
+    "Partial",
+    "Path",
+    "PathEntry",
+    "TreeDef",
+    "all",
+    "flatten",
+    "flatten_prefix",
+    "flatten_with_path",
+    "leaves",
+    "map",
+    "map_with_path",
+    "path_string",
+    "paths",
+    "reduce",
+    "register_dataclass",
+    "register_node",
+    "structure",
+    "structure_difference",
+    "transpose",
+    "unflatten",
+]
 
 # Structures -------------------------------------------------------------------------------------
 
@@ -264,7 +94,7 @@ class TreeDef:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        return isinstance(other, TreeDef) and self.spec == other.spec
+        return type(other) is TreeDef and self.spec == other.spec
 
     def __hash__(self) -> int:
         if self._hash is None:
@@ -272,13 +102,16 @@ class TreeDef:
                 self._hash = hash(self.spec)
             except TypeError as error:
                 raise TypeError(
-                    f"structure: the static data of a tree must be hashable, got {self} ({error})."
-                    " To fix: make arrays data fields, lists tuples."
+                    f"tree.structure: the static data of a tree must be hashable, got {self} "
+                    f"({error}). To fix: make arrays data fields, and lists tuples."
                 ) from None
         return self._hash
 
     def __repr__(self) -> str:
         return f"TreeDef({_show(self.spec)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TreeDef, (self.spec, self.num_leaves)  # without the hash: it is this process's own
 
     def children(self) -> tuple["TreeDef", ...]:
         """The structures of the children of the root, in order; none for a leaf."""
@@ -294,14 +127,14 @@ def _show(spec: Any) -> str:
     if spec is None:
         return "*"
     cls, meta, children = spec
-    return _kind_of_node_class(cls).show(meta, [_show(child) for child in children])
+    return kind_of_node_class(cls).show(meta, [_show(child) for child in children])
 
 
 def _describe(spec: Any) -> str:
     if spec is None:
         return "a leaf"
     cls, meta, children = spec
-    return _kind_of_node_class(cls).describe(meta, len(children))
+    return kind_of_node_class(cls).describe(meta, len(children))
 
 
 def _count(spec: Any) -> int:
@@ -330,33 +163,20 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
     >>> flatten({"b": 2, "a": [1, None]})
     ([1, 2], TreeDef({'a': [*, None], 'b': *}))
     """
-    found: list[Any] = []
-    if is_leaf is not None:
-        return found, TreeDef(_walk_until(tree, found.append, is_leaf), len(found))
-    kind = _KINDS[type(tree)]
+    kind = KINDS[type(tree)]
     if kind is None:
         return [tree], _LEAF
-    spec = _walk(tree, kind, found.append)
+    found: list[Any] = []
+    if is_leaf is None:
+        spec = kind.walk(tree, found.append)
+    else:
+        spec = _walk_until(tree, found.append, is_leaf)
     return found, TreeDef(spec, len(found))
-
-
-def _walk(tree: Any, kind: _Kind, append: Callable[[Any], None]) -> Any:
-    """Spec of `tree`, a node of the given kind; appends its leaves."""
-    children, meta = kind.flatten(tree)
-    specs = []
-    for child in children:
-        child_kind = _KINDS[type(child)]
-        if child_kind is None:
-            append(child)
-            specs.append(None)
-        else:
-            specs.append(_walk(child, child_kind, append))
-    return (type(tree), meta, tuple(specs))
 
 
 def _walk_until(tree: Any, append: Callable[[Any], None], is_leaf: Callable[[Any], bool]) -> Any:
     """Spec of `tree`, of which subtrees with is_leaf(subtree) are leaves; appends its leaves."""
-    kind = _KINDS[type(tree)]
+    kind = KINDS[type(tree)]
     if kind is None or is_leaf(tree):
         append(tree)
         return None
@@ -376,22 +196,23 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
     leaves = list(leaves)
     if len(leaves) != treedef.num_leaves:
         raise ValueError(
-            f"unflatten: the structure has {_plural(treedef.num_leaves, 'leaf', 'leaves')}, "
-            f"got {_plural(len(leaves), 'leaf', 'leaves')} for {treedef}."
+            f"tree.unflatten: the structure has {plural(treedef.num_leaves, 'leaf', 'leaves')}, "
+            f"got {plural(len(leaves), 'leaf', 'leaves')} for {treedef}."
         )
     if treedef.spec is None:
         return leaves[0]
-    return _build(treedef.spec, iter(leaves))
+    return _build(treedef.spec, iter(leaves).__next__)
 
 
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
-
-
-def _build(spec: Any, leaves: Iterator[Any]) -> Any:
+def _build(spec: Any, take: Callable[[], Any]) -> Any:
+    """The node of the given spec; `take` returns the next leaf."""
     cls, meta, specs = spec
-    children = [next(leaves) if child is None else _build(child, leaves) for child in specs]
-    return _kind_of_node_class(cls).unflatten(meta, children)
+    children = []
+    for child in specs:
+        children.append(take() if child is None else _build(child, take))
+    if cls is tuple:  # by far the most frequent, so it skips the look-up
+        return tuple(children)
+    return kind_of_node_class(cls).unflatten(meta, children)
 
 
 def leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
@@ -436,11 +257,11 @@ def _append_paths(spec: Any, path: Path, found: list[Path]) -> None:
 
 def _entries(spec: Any) -> Sequence[PathEntry]:
     cls, meta, children = spec
-    entries = _kind_of_node_class(cls).entries(meta, len(children))
+    entries = kind_of_node_class(cls).entries(meta, len(children))
     if len(entries) != len(children):
         raise ValueError(
-            f"register_node: keys must return one path entry per child of {cls.__qualname__}, "
-            f"got {len(entries)} for {_plural(len(children), 'child', 'children')}."
+            f"tree.register_node: keys must return one path entry per child of {cls.__qualname__}, "
+            f"got {len(entries)} for {plural(len(children), 'child', 'children')}."
         )
     return entries
 
@@ -479,7 +300,7 @@ def map(
     {'a': 11, 'b': (22, 33)}
     """
     found, treedef = flatten(tree, is_leaf)
-    columns = _columns(treedef, rest, "map")
+    columns = _columns(treedef, rest, "tree.map")
     return unflatten(treedef, [f(*row) for row in zip(found, *columns, strict=True)])
 
 
@@ -492,17 +313,21 @@ def map_with_path(
     {'b': "p['b']", 'w': ["p['w'][0]", "p['w'][1]"]}
     """
     found, treedef = flatten(tree, is_leaf)
-    columns = _columns(treedef, rest, "map_with_path")
+    columns = _columns(treedef, rest, "tree.map_with_path")
     rows = zip(paths(treedef), found, *columns, strict=True)
     return unflatten(treedef, [f(*row) for row in rows])
 
 
 def _columns(treedef: TreeDef, rest: Sequence[Any], function: str) -> list[list[Any]]:
     """For each tree of `rest`, its subtrees at the leaves of `treedef`."""
-    return [
-        _flatten_up_to(treedef, other, f"{function}: the trees must have the same structure", name)
-        for name, other in ((f"rest[{index}]", other) for index, other in enumerate(rest))
-    ]
+    requirement = f"{function}: the trees must have the same structure"
+    columns = []
+    for index, other in enumerate(rest):
+        found, other_treedef = flatten(other)
+        if other_treedef != treedef:
+            found = _flatten_up_to(treedef, other, requirement, f"rest[{index}]")
+        columns.append(found)
+    return columns
 
 
 def _flatten_up_to(treedef: TreeDef, tree: Any, requirement: str, name: str) -> list[Any]:
@@ -524,7 +349,7 @@ def _matched_children(
     spec: Any, node: Any, path: Path, requirement: str, name: str
 ) -> Iterable[tuple[PathEntry, Any, Any]]:
     """(path entry, spec, child) for the children of `node`, which must be such a node as `spec`."""
-    kind = _KINDS[type(node)]
+    kind = KINDS[type(node)]
     if kind is not None and spec is not None:
         children, meta = kind.flatten(node)
         children = list(children)
@@ -539,10 +364,11 @@ def _node_spec(tree: Any) -> Any:
 
 
 def _mismatch(got: Any, expected: Any, path: Path, name: str) -> str:
-    return (
-        f"got {_describe(got)} where {_describe(expected)} was expected at "
-        f"{path_string(name, path)}"
-    )
+    got_text, expected_text = _describe(got), _describe(expected)
+    if got_text == expected_text:  # two classes of one name, or data of which the texts are equal
+        expected_text = f"a different {expected_text.split(' ', 1)[1]}"
+    place = path_string(name, path)
+    return f"got {got_text} where {expected_text} was expected at {place}"
 
 
 def structure_difference(got: Any, expected: Any, name: str) -> str:
@@ -574,7 +400,9 @@ def structure_difference(got: Any, expected: Any, name: str) -> str:
     return visit(_as_treedef(got).spec, _as_treedef(expected).spec, ())
 
 
-def flatten_prefix(prefix: Any, tree: Any, *, name: str = "prefix") -> list[Any]:
+def flatten_prefix(
+    prefix: Any, tree: Any, *, name: str = "prefix", function: str = "", of: str = "the tree"
+) -> list[Any]:
     """The leaves of `prefix`, each repeated for all leaves of `tree` that it stands above.
 
     In a prefix None is a value like any other, not an empty node.
@@ -583,6 +411,8 @@ def flatten_prefix(prefix: Any, tree: Any, *, name: str = "prefix") -> list[Any]
         prefix: a leaf for the whole tree, or a tree whose leaves stand for whole subtrees.
         tree: a tree or a TreeDef.
         name: of the variable that holds `prefix`, for the error.
+        function: which the user called, for the error.
+        of: what `tree` is, for the error.
 
     Returns:
         One value for each leaf of `tree`.
@@ -594,10 +424,10 @@ def flatten_prefix(prefix: Any, tree: Any, *, name: str = "prefix") -> list[Any]
     [0, 0, None, None]
     """
     found: list[Any] = []
-    requirement = f"{name} must be a tree prefix of the values it applies to"
+    requirement = f"{function}{': ' if function else ''}{name} must be a tree prefix of {of}"
 
     def visit(prefix: Any, spec: Any, path: Path) -> None:
-        if prefix is None or _KINDS[type(prefix)] is None:
+        if prefix is None or KINDS[type(prefix)] is None:
             found.extend([prefix] * _count(spec))
             return
         for entry, child_spec, child in _matched_children(spec, prefix, path, requirement, name):
@@ -629,7 +459,7 @@ def reduce(
         return functools.reduce(f, found, initial)
     if not found:
         raise TypeError(
-            "reduce: a tree without leaves needs an initial value, got initial=nothing."
+            "tree.reduce: a tree without leaves needs an initial value, got initial=nothing."
         )
     return functools.reduce(f, found)
 
@@ -658,10 +488,10 @@ def transpose(outer: TreeDef, inner: TreeDef, tree: Any) -> Any:
     for name, value in (("outer", outer), ("inner", inner)):
         if not isinstance(value, TreeDef):
             raise TypeError(
-                f"transpose: {name} must be a TreeDef, got {name}={value!r}. "
+                f"tree.transpose: {name} must be a TreeDef, got {name}={value!r}. "
                 f"To fix: pass tree.structure({name})."
             )
-    requirement = "transpose: tree must have the structure outer with trees of structure inner"
+    requirement = "tree.transpose: tree must have the structure outer with trees of structure inner"
     rows = [
         _flatten_up_to(inner, subtree, requirement, path_string("tree", path))
         for path, subtree in zip(
@@ -670,238 +500,3 @@ def transpose(outer: TreeDef, inner: TreeDef, tree: Any) -> Any:
     ]
     columns = ([row[index] for row in rows] for index in range(inner.num_leaves))
     return unflatten(inner, [unflatten(outer, column) for column in columns])
-
-
-# Registration -----------------------------------------------------------------------------------
-
-
-def register_node(
-    cls: type,
-    flatten: Callable[[Any], tuple[Iterable[Any], Any]],
-    unflatten: Callable[[Any, list[Any]], Any],
-    keys: Callable[[Any], Sequence[PathEntry]] | None = None,
-) -> None:
-    """Make instances of `cls` nodes of pytrees.
-
-    Args:
-        cls: the class; its subclasses are not registered with it.
-        flatten: `node -> (children, meta)`. `meta` is the static data: hashable, compared by `==`.
-        unflatten: `(meta, children) -> node`; `children` is a list. It must accept any objects as
-            children, not just those which the constructor allows.
-        keys: `meta -> path entries`, one `Item` or `Attribute` per child, for error messages and
-            `map_with_path`. Without it the children are called `<child 0>`, `<child 1>`, ...
-
-    Raises:
-        TypeError: `cls` is not a class.
-        ValueError: `cls` is a node class already.
-
-    >>> class Pair:
-    ...     def __init__(self, left, right):
-    ...         self.left, self.right = left, right
-    >>> register_node(
-    ...     Pair,
-    ...     lambda pair: ((pair.left, pair.right), None),
-    ...     lambda meta, children: Pair(*children),
-    ...     lambda meta: (Attribute("left"), Attribute("right")),
-    ... )
-    >>> [path_string("p", path) for path, _ in flatten_with_path(Pair(1, [2]))[0]]
-    ['p.left', 'p.right[0]']
-    """
-    name = getattr(cls, "__name__", "")
-    of_meta = lambda meta: "" if meta is None else f" with static data {meta!r}"  # noqa: E731
-    _register(
-        "register_node",
-        cls,
-        _Kind(
-            flatten=flatten,
-            unflatten=unflatten,
-            entries=_child_entries if keys is None else lambda meta, count: keys(meta),
-            show=lambda meta, children: (
-                f"{name}({', '.join(children if meta is None else [repr(meta), *children])})"
-            ),
-            describe=lambda meta, count: f"{_with_article(name)}{of_meta(meta)}",
-        ),
-    )
-
-
-def _register(function: str, cls: Any, kind: _Kind) -> None:
-    if not isinstance(cls, type):
-        raise TypeError(f"{function}: cls must be a class, got cls={cls!r}.")
-    with _register_lock:
-        if cls in _registered:
-            raise ValueError(
-                f"{function}: a class can be registered once, got cls={cls.__qualname__} "
-                f"(module {cls.__module__}), which is a node class already."
-            )
-        _registered.add(cls)
-        _KINDS[cls] = kind
-
-
-@overload
-def register_dataclass(cls: _Class, /) -> _Class: ...
-@overload
-def register_dataclass(
-    cls: _Class,
-    /,
-    *,
-    data_fields: Iterable[str] | None = None,
-    meta_fields: Iterable[str] | None = None,
-) -> _Class: ...
-@overload
-def register_dataclass(
-    *, data_fields: Iterable[str] | None = None, meta_fields: Iterable[str] | None = None
-) -> Callable[[_Class], _Class]: ...
-def register_dataclass(
-    cls: Any = None,
-    /,
-    *,
-    data_fields: Iterable[str] | None = None,
-    meta_fields: Iterable[str] | None = None,
-) -> Any:
-    """Make instances of a dataclass nodes of pytrees; a function, a decorator or its factory.
-
-    The fields are divided into data, which are children, and meta, which are static: hashable, part
-    of the structure, equal when both value and type are equal. If one of the two arguments is left
-    out it is all the other fields; if both are, all fields are data.
-
-    Instances are rebuilt without calling `__init__` or `__post_init__`, so frozen and slotted
-    classes and fields with `init=False` work, and leaves may be anything. Attributes which are not
-    fields are not carried over.
-
-    Args:
-        cls: the dataclass; its subclasses are not registered with it.
-        data_fields: names of the fields that are children.
-        meta_fields: names of the fields that are static.
-
-    Returns:
-        `cls`; without `cls`, a decorator.
-
-    Raises:
-        TypeError: `cls` is not a dataclass.
-        ValueError: a name is not a field, or is in both or neither of the two arguments; or `cls` is
-            a node class already.
-
-    >>> @register_dataclass(meta_fields=["activation"])
-    ... @dataclasses.dataclass(frozen=True)
-    ... class Layer:
-    ...     weight: float
-    ...     activation: str = "tanh"
-    >>> map(lambda x: 2 * x, Layer(3.0))
-    Layer(weight=6.0, activation='tanh')
-    >>> structure(Layer(3.0))
-    TreeDef(Layer(weight=*, activation='tanh'))
-    """
-    if cls is None:
-        return functools.partial(
-            register_dataclass, data_fields=data_fields, meta_fields=meta_fields
-        )
-    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
-        raise TypeError(
-            f"register_dataclass: cls must be a dataclass, got cls={cls!r}. "
-            "To fix: write @register_dataclass above @dataclass."
-        )
-    data, meta = _divide_fields(cls, data_fields, meta_fields)
-    _register("register_dataclass", cls, _dataclass_kind(cls, data, meta))
-    return cls
-
-
-def _divide_fields(
-    cls: Any, data_fields: Iterable[str] | None, meta_fields: Iterable[str] | None
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the data fields and of the meta fields of the dataclass `cls`."""
-    names = tuple(field.name for field in dataclasses.fields(cls))
-    data = None if data_fields is None else tuple(data_fields)
-    meta = None if meta_fields is None else tuple(meta_fields)
-    if meta is None:
-        meta = () if data is None else tuple(name for name in names if name not in data)
-    if data is None:
-        data = tuple(name for name in names if name not in meta)
-    if sorted(data + meta) != sorted(names):
-        raise ValueError(
-            f"register_dataclass: each field of {cls.__qualname__} must be named once, "
-            f"got data_fields={list(data)}, meta_fields={list(meta)} "
-            f"for a class with fields {list(names)}."
-        )
-    return data, meta
-
-
-def _dataclass_kind(cls: Any, data: tuple[str, ...], meta: tuple[str, ...]) -> _Kind:
-    get_data, get_meta = _getter(data), _getter(meta)
-    set_attribute = object.__setattr__  # frozen classes refuse the ordinary way
-
-    def flatten(node: Any) -> tuple[tuple[Any, ...], Any]:
-        values = get_meta(node)
-        # With the types, since 1 == 1.0 == True, of which the results differ in dtype.
-        return get_data(node), (values, tuple([type(value) for value in values]))
-
-    def unflatten(static: Any, children: list[Any]) -> Any:
-        node = object.__new__(cls)
-        for name, value in zip(data, children, strict=True):
-            set_attribute(node, name, value)
-        for name, value in zip(meta, static[0], strict=True):
-            set_attribute(node, name, value)
-        return node
-
-    def show(static: Any, children: list[str]) -> str:
-        return f"{cls.__name__}({_show_fields(data + meta, [*children, *builtins.map(repr, static[0])])})"
-
-    def describe(static: Any, count: int) -> str:
-        fields = _show_fields(meta, builtins.map(repr, static[0]))
-        return _with_article(cls.__name__) + (f" with {fields}" if meta else "")
-
-    entries = [Attribute(name) for name in data]
-    return _Kind(flatten, unflatten, lambda static, count: entries, show, describe)
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function from an object to the tuple of its attributes `names`."""
-    if len(names) > 1:
-        return operator.attrgetter(*names)
-    if names:
-        get = operator.attrgetter(*names)
-        return lambda node: (get(node),)
-    return lambda node: ()
-
-
-# Functions as trees -----------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _StaticPartial:
-    """A functools.partial whose arguments are static data, comparable by value."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    keywords: tuple[tuple[str, Any], ...]
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        return self.function(*self.arguments, *arguments, **{**dict(self.keywords), **keywords})
-
-
-class Partial(functools.partial):
-    """`functools.partial` that is a pytree: its arguments are children, its function is static.
-
-    So a function with arrays bound to it can be passed to, and returned from, transformed functions.
-    The arguments of an ordinary functools.partial that is passed as the function are static.
-
-    >>> leaves(Partial(max, 3, key=abs)) == [3, abs]
-    True
-    """
-
-    def __new__(
-        cls, function: Callable[..., Any], /, *arguments: Any, **keywords: Any
-    ) -> "Partial":
-        if isinstance(function, functools.partial) and not isinstance(function, Partial):
-            # functools.partial would merge the inner arguments with the outer, making them leaves.
-            function = _StaticPartial(
-                function.func, function.args, tuple(sorted(function.keywords.items()))
-            )
-        return super().__new__(cls, function, *arguments, **keywords)
-
-
-register_node(
-    Partial,
-    lambda partial: ((partial.args, partial.keywords), partial.func),
-    lambda function, children: Partial(function, *children[0], **children[1]),
-    lambda function: (Attribute("args"), Attribute("keywords")),
-)
