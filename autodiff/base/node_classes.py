@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
+from autodiff.base.errors import message
 from autodiff.base.node_kinds import (
     Attribute,
     Kind,
@@ -81,8 +82,12 @@ def register_dataclass(
         )
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise TypeError(
-            f"tree.register_dataclass: cls must be a dataclass, got cls={cls!r}. "
-            "To fix: write @register_dataclass above @dataclass."
+            message(
+                "tree.register_dataclass",
+                "cls must be a dataclass",
+                f"cls={cls!r}",
+                fix="write @register_dataclass above @dataclass.",
+            )
         )
     data, meta = _divide_fields(cls, data_fields, meta_fields)
     add_kind("tree.register_dataclass", cls, _dataclass_kind(cls, data, meta))
@@ -102,9 +107,12 @@ def _divide_fields(
         data = tuple(name for name in names if name not in meta)
     if sorted(data + meta) != sorted(names):
         raise ValueError(
-            f"tree.register_dataclass: each field of {cls.__qualname__} must be named once, "
-            f"got data_fields={list(data)}, meta_fields={list(meta)} "
-            f"for a class with fields {list(names)}."
+            message(
+                "tree.register_dataclass",
+                f"each field of {cls.__qualname__} must be named once",
+                f"data_fields={list(data)}, meta_fields={list(meta)} "
+                f"for a class with fields {list(names)}",
+            )
         )
     return data, meta
 

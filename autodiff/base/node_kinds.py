@@ -16,6 +16,8 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from autodiff.base.errors import message
+
 # Paths ------------------------------------------------------------------------------------------
 
 
@@ -237,7 +239,8 @@ _LIST = Kind(
 _DICT = Kind(
     walk=_walk_dict,
     flatten=_flatten_dict,
-    unflatten=lambda keys, children: dict(zip(keys, children, strict=True)),
+    # As many keys as children by construction; strict=True would double the time.
+    unflatten=lambda keys, children: dict(zip(keys, children)),  # noqa: B905
     entries=_key_entries,
     show=_show_items,
     describe=lambda keys, count: f"a dict with keys {list(keys)}",
@@ -361,12 +364,10 @@ def register_node(
 def add_kind(function: str, cls: Any, kind: Kind) -> None:
     """Make `cls` a node class on behalf of `function`, which its errors name."""
     if not isinstance(cls, type):
-        raise TypeError(f"{function}: cls must be a class, got cls={cls!r}.")
+        raise TypeError(message(function, "cls must be a class", f"cls={cls!r}"))
     with _register_lock:
         if cls in _registered:
-            raise ValueError(
-                f"{function}: a class can be registered once, got cls={cls.__qualname__} "
-                f"(module {cls.__module__}), which is a node class already."
-            )
+            got = f"cls={cls.__module__}.{cls.__qualname__}, which is a node class already"
+            raise ValueError(message(function, "a class can be registered once", got))
         _registered.add(cls)
         KINDS[cls] = kind

@@ -23,6 +23,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from autodiff.base.errors import message
 from autodiff.base.node_classes import Partial, register_dataclass
 from autodiff.base.node_kinds import (
     KINDS,
@@ -70,6 +71,7 @@ class TreeDef:
     """The structure of a pytree: immutable, hashable, comparable. Made by `structure`.
 
     Two structures are equal when the classes, the keys and the static data of all nodes are equal.
+    That is when their `spec` are equal, which are plain tuples: the faster key of a look-up.
 
     >>> treedef = structure({"b": (1, 2), "a": None})
     >>> treedef
@@ -102,8 +104,12 @@ class TreeDef:
                 self._hash = hash(self.spec)
             except TypeError as error:
                 raise TypeError(
-                    f"tree.structure: the static data of a tree must be hashable, got {self} "
-                    f"({error}). To fix: make arrays data fields, and lists tuples."
+                    message(
+                        "tree.structure",
+                        "the static data of a tree must be hashable",
+                        f"{self} ({error})",
+                        fix="make arrays data fields, and lists tuples.",
+                    )
                 ) from None
         return self._hash
 
@@ -196,8 +202,11 @@ def unflatten(treedef: TreeDef, leaves: Iterable[Any]) -> Any:
     leaves = list(leaves)
     if len(leaves) != treedef.num_leaves:
         raise ValueError(
-            f"tree.unflatten: the structure has {plural(treedef.num_leaves, 'leaf', 'leaves')}, "
-            f"got {plural(len(leaves), 'leaf', 'leaves')} for {treedef}."
+            message(
+                "tree.unflatten",
+                f"the structure has {plural(treedef.num_leaves, 'leaf', 'leaves')}",
+                f"{plural(len(leaves), 'leaf', 'leaves')} for {treedef}",
+            )
         )
     if treedef.spec is None:
         return leaves[0]
@@ -212,7 +221,9 @@ def _build(spec: Any, take: Callable[[], Any]) -> Any:
         children.append(take() if child is None else _build(child, take))
     if cls is tuple:  # by far the most frequent, so it skips the look-up
         return tuple(children)
-    return kind_of_node_class(cls).unflatten(meta, children)
+    kind = KINDS[cls]
+    assert kind is not None
+    return kind.unflatten(meta, children)
 
 
 def leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> list[Any]:
@@ -260,8 +271,11 @@ def _entries(spec: Any) -> Sequence[PathEntry]:
     entries = kind_of_node_class(cls).entries(meta, len(children))
     if len(entries) != len(children):
         raise ValueError(
-            f"tree.register_node: keys must return one path entry per child of {cls.__qualname__}, "
-            f"got {len(entries)} for {plural(len(children), 'child', 'children')}."
+            message(
+                "tree.register_node",
+                f"keys must return one path entry per child of {cls.__qualname__}",
+                f"{len(entries)} for {plural(len(children), 'child', 'children')}",
+            )
         )
     return entries
 
@@ -300,8 +314,8 @@ def map(
     {'a': 11, 'b': (22, 33)}
     """
     found, treedef = flatten(tree, is_leaf)
-    columns = _columns(treedef, rest, "tree.map")
-    return unflatten(treedef, [f(*row) for row in zip(found, *columns, strict=True)])
+    columns = _columns(treedef, rest, "tree.map") if rest else ()
+    return unflatten(treedef, builtins.map(f, found, *columns))
 
 
 def map_with_path(
@@ -314,23 +328,24 @@ def map_with_path(
     """
     found, treedef = flatten(tree, is_leaf)
     columns = _columns(treedef, rest, "tree.map_with_path")
-    rows = zip(paths(treedef), found, *columns, strict=True)
-    return unflatten(treedef, [f(*row) for row in rows])
+    return unflatten(treedef, builtins.map(f, paths(treedef), found, *columns))
 
 
 def _columns(treedef: TreeDef, rest: Sequence[Any], function: str) -> list[list[Any]]:
     """For each tree of `rest`, its subtrees at the leaves of `treedef`."""
-    requirement = f"{function}: the trees must have the same structure"
+    requirement = "the trees must have the same structure"
     columns = []
     for index, other in enumerate(rest):
         found, other_treedef = flatten(other)
         if other_treedef != treedef:
-            found = _flatten_up_to(treedef, other, requirement, f"rest[{index}]")
+            found = _flatten_up_to(treedef, other, function, requirement, f"rest[{index}]")
         columns.append(found)
     return columns
 
 
-def _flatten_up_to(treedef: TreeDef, tree: Any, requirement: str, name: str) -> list[Any]:
+def _flatten_up_to(
+    treedef: TreeDef, tree: Any, function: str, requirement: str, name: str
+) -> list[Any]:
     """The subtrees of `tree` at the leaves of `treedef`, which must be a prefix of `tree`."""
     found: list[Any] = []
 
@@ -338,24 +353,25 @@ def _flatten_up_to(treedef: TreeDef, tree: Any, requirement: str, name: str) -> 
         if spec is None:
             found.append(subtree)
             return
-        for entry, child_spec, child in _matched_children(spec, subtree, path, requirement, name):
+        children = _children_as(spec, subtree)
+        if children is None:
+            got = _mismatch(_node_spec(subtree), spec, path, name)
+            raise ValueError(message(function, requirement, got))
+        for entry, child_spec, child in zip(_entries(spec), spec[2], children, strict=True):
             visit(child_spec, child, (*path, entry))
 
     visit(treedef.spec, tree, ())
     return found
 
 
-def _matched_children(
-    spec: Any, node: Any, path: Path, requirement: str, name: str
-) -> Iterable[tuple[PathEntry, Any, Any]]:
-    """(path entry, spec, child) for the children of `node`, which must be such a node as `spec`."""
-    kind = KINDS[type(node)]
-    if kind is not None and spec is not None:
-        children, meta = kind.flatten(node)
-        children = list(children)
-        if (type(node), meta, len(children)) == (spec[0], spec[1], len(spec[2])):
-            return zip(_entries(spec), spec[2], children, strict=True)
-    raise ValueError(f"{requirement}, {_mismatch(_node_spec(node), spec, path, name)}.")
+def _children_as(spec: Any, tree: Any) -> list[Any] | None:
+    """The children of `tree` if its root is the same node as the root of `spec`, else None."""
+    kind = KINDS[type(tree)]
+    if kind is None or spec is None:
+        return None
+    found, meta = kind.flatten(tree)
+    children = list(found)
+    return children if (type(tree), meta, len(children)) == (*spec[:2], len(spec[2])) else None
 
 
 def _node_spec(tree: Any) -> Any:
@@ -367,8 +383,7 @@ def _mismatch(got: Any, expected: Any, path: Path, name: str) -> str:
     got_text, expected_text = _describe(got), _describe(expected)
     if got_text == expected_text:  # two classes of one name, or data of which the texts are equal
         expected_text = f"a different {expected_text.split(' ', 1)[1]}"
-    place = path_string(name, path)
-    return f"got {got_text} where {expected_text} was expected at {place}"
+    return f"{got_text} where {expected_text} was expected at {path_string(name, path)}"
 
 
 def structure_difference(got: Any, expected: Any, name: str) -> str:
@@ -389,10 +404,8 @@ def structure_difference(got: Any, expected: Any, name: str) -> str:
     def visit(got: Any, expected: Any, path: Path) -> str:
         if got == expected:
             return ""
-        if got is None or expected is None or got[:2] != expected[:2]:
-            return _mismatch(got, expected, path, name)
-        if len(got[2]) != len(expected[2]):
-            return _mismatch(got, expected, path, name)
+        if not (got and expected and got[:2] == expected[:2] and len(got[2]) == len(expected[2])):
+            return f"got {_mismatch(got, expected, path, name)}"
         rows = zip(_entries(got), got[2], expected[2], strict=True)
         clauses = (visit(a, b, (*path, entry)) for entry, a, b in rows)
         return next(filter(None, clauses))
@@ -401,7 +414,12 @@ def structure_difference(got: Any, expected: Any, name: str) -> str:
 
 
 def flatten_prefix(
-    prefix: Any, tree: Any, *, name: str = "prefix", function: str = "", of: str = "the tree"
+    prefix: Any,
+    tree: Any,
+    *,
+    name: str = "prefix",
+    function: str = "flatten_prefix",
+    of: str = "the tree",
 ) -> list[Any]:
     """The leaves of `prefix`, each repeated for all leaves of `tree` that it stands above.
 
@@ -424,13 +442,16 @@ def flatten_prefix(
     [0, 0, None, None]
     """
     found: list[Any] = []
-    requirement = f"{function}{': ' if function else ''}{name} must be a tree prefix of {of}"
 
     def visit(prefix: Any, spec: Any, path: Path) -> None:
         if prefix is None or KINDS[type(prefix)] is None:
             found.extend([prefix] * _count(spec))
             return
-        for entry, child_spec, child in _matched_children(spec, prefix, path, requirement, name):
+        children = _children_as(spec, prefix)
+        if children is None:
+            got = _mismatch(_node_spec(prefix), spec, path, name)
+            raise ValueError(message(function, f"{name} must be a tree prefix of {of}", got))
+        for entry, child_spec, child in zip(_entries(spec), spec[2], children, strict=True):
             visit(child, child_spec, (*path, entry))
 
     visit(prefix, _as_treedef(tree).spec, ())
@@ -458,9 +479,8 @@ def reduce(
     if initial is not _NO_INITIAL:
         return functools.reduce(f, found, initial)
     if not found:
-        raise TypeError(
-            "tree.reduce: a tree without leaves needs an initial value, got initial=nothing."
-        )
+        requirement = "a tree without leaves needs an initial value"
+        raise TypeError(message("tree.reduce", requirement, f"tree={tree!r}"))
     return functools.reduce(f, found)
 
 
@@ -487,15 +507,13 @@ def transpose(outer: TreeDef, inner: TreeDef, tree: Any) -> Any:
     """
     for name, value in (("outer", outer), ("inner", inner)):
         if not isinstance(value, TreeDef):
-            raise TypeError(
-                f"tree.transpose: {name} must be a TreeDef, got {name}={value!r}. "
-                f"To fix: pass tree.structure({name})."
-            )
-    requirement = "tree.transpose: tree must have the structure outer with trees of structure inner"
+            requirement, fix = f"{name} must be a TreeDef", f"pass tree.structure({name})."
+            raise TypeError(message("tree.transpose", requirement, f"{name}={value!r}", fix=fix))
+    where = ("tree.transpose", "tree must be of structure outer with leaves of structure inner")
     rows = [
-        _flatten_up_to(inner, subtree, requirement, path_string("tree", path))
+        _flatten_up_to(inner, subtree, *where, path_string("tree", path))
         for path, subtree in zip(
-            paths(outer), _flatten_up_to(outer, tree, requirement, "tree"), strict=True
+            paths(outer), _flatten_up_to(outer, tree, *where, "tree"), strict=True
         )
     ]
     columns = ([row[index] for row in rows] for index in range(inner.num_leaves))
