@@ -160,8 +160,8 @@ def flatten(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> tuple[li
 
     Args:
         tree: any pytree.
-        is_leaf: called with every subtree, the whole one first; where it returns True the subtree
-            is a leaf. By default only what is not a node is a leaf.
+        is_leaf: called with every node, the outermost first; a node for which it returns True is
+            a leaf. By default only what is not a node is a leaf.
 
     Returns:
         A new list of leaves and a `TreeDef`, from which `unflatten` rebuilds the tree.
