@@ -36,6 +36,7 @@ from autodiff.base.pytree import (
     transpose,
     unflatten,
 )
+from autodiff.tree.raveling import ravel
 
 __all__ = [
     "Attribute",
@@ -50,6 +51,7 @@ __all__ = [
     "map",
     "map_with_path",
     "path_string",
+    "ravel",
     "reduce",
     "register_dataclass",
     "register_node",
