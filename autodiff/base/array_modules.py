@@ -1,0 +1,44 @@
+"""Which array module a value belongs to: the one place that tells NumPy's arrays from CuPy's.
+
+CuPy is never imported here: an array of it can only exist once somebody has imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+_modules: dict[type, ModuleType | None] = {
+    np.ndarray: np,
+    bool: None,
+    int: None,
+    float: None,
+    complex: None,
+}
+
+
+def module_of(value: Any) -> ModuleType | None:
+    """Return `numpy` or `cupy` for an array or array scalar, None for anything else."""
+    kind = type(value)
+    try:
+        return _modules[kind]
+    except KeyError:
+        found: ModuleType | None = None
+        if issubclass(kind, np.ndarray | np.generic):
+            found = np
+        elif kind.__module__.partition(".")[0] == "cupy" and hasattr(kind, "dtype"):
+            found = sys.modules["cupy"]
+        _modules[kind] = found
+        return found
+
+
+def common_module(values: Any) -> ModuleType:
+    """Return the module that computes on `values`: CuPy if one of them is CuPy's, else NumPy."""
+    for value in values:
+        module = module_of(value)
+        if module is not None and module is not np:
+            return module
+    return np

@@ -1,0 +1,174 @@
+"""Every setting and environment variable of the library, in one table.
+
+A setting is read from its environment variable when the library is imported, changed for the whole
+process by `configure`, and changed for a block of code (and its thread) by `override`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table. `changes_code` puts the value into every compiled program's key."""
+
+    name: str
+    environment: str
+    default: Any
+    parse: Callable[[str], Any]
+    description: str
+    changes_code: bool = False
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("one of 0, 1, true, false")
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _words(*choices: str) -> Callable[[str], frozenset[str]]:
+    def parse(text: str) -> frozenset[str]:
+        words = frozenset(word for word in text.split(",") if word)
+        if not words <= set(choices):
+            raise ValueError(f"a comma-separated list of {', '.join(choices)}")
+        return words
+
+    return parse
+
+
+TABLE: tuple[Setting, ...] = (
+    Setting(
+        "device", "AUTODIFF_DEVICE", "auto", _one_of("auto", "cpu", "gpu"),
+        "Device of arrays that creation functions make: auto takes a usable GPU, else the CPU.",
+        changes_code=True,
+    ),
+    Setting(
+        "default_float", "AUTODIFF_DEFAULT_FLOAT", "float64", _one_of("float32", "float64"),
+        "Type of float literals that meet no array, and of what creation functions make.",
+        changes_code=True,
+    ),
+    Setting(
+        "threefry_partitionable", "AUTODIFF_THREEFRY_PARTITIONABLE", True, _boolean,
+        "Layout of the random numbers drawn from a key: 1 as JAX since 0.5, 0 the older one.",
+        changes_code=True,
+    ),
+    Setting(
+        "compile_after", "AUTODIFF_COMPILE_AFTER", 2, int,
+        "How often an un-jitted transformation runs a graph of one structure equation by equation "
+        "before it is compiled.",
+    ),
+    Setting(
+        "reference", "AUTODIFF_REFERENCE", False, _boolean,
+        "Run every graph equation by equation through the reference evaluator.",
+        changes_code=True,
+    ),
+    Setting(
+        "verify", "AUTODIFF_VERIFY", False, _boolean,
+        "Check every graph's invariants after each pass.",
+    ),
+    Setting(
+        "debug", "AUTODIFF_DEBUG", frozenset(), _words("trace", "passes", "source"),
+        "Print to standard error, comma separated: trace, passes, source.",
+    ),
+    Setting(
+        "retrace_notice", "AUTODIFF_RETRACE_NOTICE", 8, int,
+        "How many times `jit` traces one function before it says once what differed.",
+    ),
+)
+_BY_NAME = {setting.name: setting for setting in TABLE}
+
+
+class Settings:
+    """An immutable set of values, one attribute for each row of the table."""
+
+    __slots__ = ("__dict__", "code_key")
+
+    device: str
+    default_float: str
+    threefry_partitionable: bool
+    compile_after: int
+    reference: bool
+    verify: bool
+    debug: frozenset[str]
+    retrace_notice: int
+    code_key: tuple[Any, ...]
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+        self.code_key = tuple(values[setting.name] for setting in TABLE if setting.changes_code)
+
+    def replaced(self, changes: Mapping[str, Any]) -> Settings:
+        """Return a copy with `changes`, each checked as its environment variable would be."""
+        for name, value in changes.items():
+            if name not in _BY_NAME:
+                raise TypeError(
+                    f"configure: the name must be one of {', '.join(_BY_NAME)}, got name={name!r}."
+                )
+            if isinstance(value, str):
+                _parsed(_BY_NAME[name], value, name)
+        return Settings({**self.__dict__, **changes})
+
+
+def _parsed(setting: Setting, text: str, name: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        raise ValueError(f"settings: {name} must be {error}, got {name}={text!r}.") from None
+
+
+def from_environment(environment: Mapping[str, str]) -> Settings:
+    """Return the table's values as `environment` sets them, defaults elsewhere."""
+    values = {}
+    for setting in TABLE:
+        text = environment.get(setting.environment)
+        values[setting.name] = (
+            setting.default if text is None else _parsed(setting, text, setting.environment)
+        )
+    return Settings(values)
+
+
+_process_wide = from_environment(os.environ)
+_local: ContextVar[Settings | None] = ContextVar("autodiff_settings", default=None)
+
+
+def settings() -> Settings:
+    """Return the values in force here."""
+    return _local.get() or _process_wide
+
+
+def configure(**changes: Any) -> None:
+    """Change settings for the whole process."""
+    global _process_wide
+    _process_wide = _process_wide.replaced(changes)
+
+
+@contextmanager
+def override(**changes: Any) -> Iterator[None]:
+    """Change settings for a block of code.
+
+    >>> with override(default_float="float32"):
+    ...     settings().default_float
+    'float32'
+    """
+    token = _local.set(settings().replaced(changes))
+    try:
+        yield
+    finally:
+        _local.reset(token)

@@ -1,0 +1,66 @@
+"""Where in the user's program an equation was written.
+
+Recording must cost next to nothing, so a record is the frame's code object and instruction
+offset; the line number is worked out only when somebody reads it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+
+PACKAGE_DIRECTORY = str(Path(__file__).resolve().parent.parent)
+
+SourceLine = tuple[CodeType, int]
+
+_is_library_code: dict[CodeType, bool] = {}
+
+
+def _belongs_to_library(code: CodeType) -> bool:
+    name = code.co_filename
+    inside = name.startswith(PACKAGE_DIRECTORY) and not name.endswith(("demo.py", "demo_digits.py"))
+    known = inside or "/numpy/" in name or "/optree/" in name
+    if len(_is_library_code) > 20_000:
+        _is_library_code.clear()
+    _is_library_code[code] = known
+    return known
+
+
+def user_line() -> SourceLine | None:
+    """Return the innermost frame outside this library and NumPy, as (code, instruction offset)."""
+    frame: FrameType | None = sys._getframe(1)
+    known = _is_library_code
+    while frame is not None:
+        code = frame.f_code
+        library = known.get(code)
+        if library is None:
+            library = _belongs_to_library(code)
+        if not library:
+            return code, frame.f_lasti
+        frame = frame.f_back
+    return None
+
+
+def file_and_line(line: SourceLine) -> tuple[str, int]:
+    """Return the file name and the line number of a recorded place."""
+    code, offset = line
+    positions = list(code.co_positions())
+    number = positions[offset // 2][0] if offset // 2 < len(positions) else None
+    return code.co_filename, number if number is not None else code.co_firstlineno
+
+
+def describe_line(line: SourceLine) -> str:
+    """Return `file:number, in function` and the text of the line, for error messages."""
+    filename, number = file_and_line(line)
+    text = linecache.getline(filename, number).strip()
+    return f"{filename}:{number}, in {line[0].co_name}" + (f": {text}" if text else "")
+
+
+def short_line(line: SourceLine | None) -> str:
+    """Return `file.py:number`, for the comments of a printed graph."""
+    if line is None:
+        return ""
+    filename, number = file_and_line(line)
+    return f"{Path(filename).name}:{number}"

@@ -1,0 +1,1 @@
+"""Layer 5: graphs to program text; pure functions that touch no device."""

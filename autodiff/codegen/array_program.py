@@ -1,0 +1,105 @@
+"""Graphs as straight-line Python over array functions: one statement an equation.
+
+This is how a graph runs where no kernels are generated: NumPy (or CuPy) computes each equation, and
+the interpreter's own work is one call. The text for `x * x + 1.0` is
+
+    def program(a):
+        b = a * a
+        del a
+        return (b + c0,)
+
+with the literals and functions it names passed beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from autodiff.ir.evaluate import last_uses
+from autodiff.ir.graph import Atom, Eqn, Graph, Var
+from autodiff.ir.printer import name_values
+
+#: Python operators, by the name a declaration gives.
+_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayProgram:
+    """`source` defines `program(*inputs)`, which returns a tuple; `names` is what it refers to.
+
+    `copied` lists the outputs that may share memory with an input, a literal or another output.
+    """
+
+    source: str
+    names: dict[str, Any]
+    copied: tuple[int, ...]
+
+
+def emit_array_program(graph: Graph) -> ArrayProgram:
+    """Return the program of a graph without constants."""
+    assert not graph.constants
+    local = {var: f"v_{name}" for var, name in name_values(graph).items()}
+    names: dict[str, Any] = {}
+    functions: dict[Any, str] = {}
+
+    def read(atom: Atom) -> str:
+        if isinstance(atom, Var):
+            return local[atom]
+        if atom not in functions:
+            functions[atom] = f"c{len(functions)}"
+            names[functions[atom]] = atom.value
+        return functions[atom]
+
+    def function(eqn: Eqn) -> str:
+        primitive = eqn.primitive
+        key = (primitive, tuple(eqn.params.items()))
+        if key not in functions:
+            functions[key] = f"{primitive.name}_{len(functions)}"
+            reference = primitive.reference
+            names[functions[key]] = partial(reference, **eqn.params) if eqn.params else reference
+        return functions[key]
+
+    lines = [f"def program({', '.join(local[var] for var in graph.inputs)}):"]
+    for eqn, dying in zip(graph.eqns, last_uses(graph), strict=True):
+        operands = [read(atom) for atom in eqn.inputs]
+        symbol = _SYMBOLS.get(eqn.primitive.operator or "")
+        outputs = ", ".join(local[var] for var in eqn.outputs)
+        if eqn.primitive.multiple_outputs:
+            outputs += ","
+        if symbol is not None and len(operands) == 2:
+            lines.append(f"    {outputs} = {operands[0]} {symbol} {operands[1]}")
+        elif eqn.outputs:
+            lines.append(f"    {outputs} = {function(eqn)}({', '.join(operands)})")
+        if dying:
+            lines.append(f"    del {', '.join(local[var] for var in dying)}")
+    results = "".join(f"{read(atom)}, " for atom in graph.outputs)
+    lines.append(f"    return ({results.rstrip()})" if results else "    return ()")
+    return ArrayProgram("\n".join(lines) + "\n", names, shared_outputs(graph))
+
+
+def shared_outputs(graph: Graph) -> tuple[int, ...]:
+    """Return the positions of outputs that could share memory with something the caller can reach.
+
+    Such are inputs, literals, views of them, a second output of the same memory, and broadcast
+    arrays (whose elements share memory among themselves).
+    """
+    origin: dict[Any, Any] = {var: None for var in graph.inputs}
+    for eqn in graph.eqns:
+        source = eqn.inputs[0] if eqn.primitive.view else None
+        for var in eqn.outputs:
+            if not eqn.primitive.view:
+                origin[var] = var
+            elif not isinstance(source, Var) or var.aval.size != source.aval.size:
+                origin[var] = None
+            else:
+                origin[var] = origin[source]
+    seen: set[Any] = set()
+    copied = []
+    for i, atom in enumerate(graph.outputs):
+        root = origin[atom] if isinstance(atom, Var) else None
+        if root is None or root in seen:
+            copied.append(i)
+        seen.add(root)
+    return tuple(copied)

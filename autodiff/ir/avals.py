@@ -1,0 +1,113 @@
+"""Array types: what is known of a value before it is computed."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from autodiff.base import dtypes
+from autodiff.base.array_modules import module_of
+
+PYTHON_SCALARS = (bool, int, float, complex)
+
+Shape = tuple[int, ...]
+
+
+class _Key(NamedTuple):
+    shape: Shape
+    dtype: np.dtype
+    weak: bool
+
+
+_interned: WeakValueDictionary[_Key, ArrayType] = WeakValueDictionary()
+
+
+class ArrayType:
+    """Shape, element type and weakness of an array; equal types are one object.
+
+    A weak type is that of a Python scalar: it takes the element type of what it meets.
+
+    >>> array_type((2, 3), np.float32)
+    float32[2,3]
+    >>> array_type((2, 3), np.float32) is array_type((2, 3), np.dtype("float32"))
+    True
+    """
+
+    __slots__ = ("__weakref__", "dtype", "ndim", "shape", "size", "weak")
+
+    shape: Shape
+    dtype: np.dtype
+    weak: bool
+
+    def __init__(self, shape: Shape, dtype: np.dtype, weak: bool) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.weak = weak
+        self.ndim = len(shape)
+        self.size = prod(shape)
+
+    def __repr__(self) -> str:
+        axes = f"[{','.join(map(str, self.shape))}]" if self.shape else ""
+        return f"{self.dtype.name}{axes}{'*' if self.weak else ''}"
+
+    def __reduce__(self) -> Any:
+        return array_type, (self.shape, self.dtype, self.weak)
+
+    def __copy__(self) -> ArrayType:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> ArrayType:
+        return self
+
+    def with_shape(self, shape: Shape) -> ArrayType:
+        """Return the strong type of this element type and `shape`."""
+        return array_type(shape, self.dtype)
+
+    def with_dtype(self, dtype: Any) -> ArrayType:
+        """Return the strong type of this shape and `dtype`."""
+        return array_type(self.shape, dtype)
+
+    def strong(self) -> ArrayType:
+        """Return this type without weakness."""
+        return array_type(self.shape, self.dtype) if self.weak else self
+
+
+def array_type(shape: Shape, dtype: Any, weak: bool = False) -> ArrayType:
+    """Return the one `ArrayType` of these fields; unsupported element types are a TypeError."""
+    dtype = np.dtype(dtype)
+    key = _Key(shape, dtype, weak)
+    found = _interned.get(key)
+    if found is None:
+        dtypes.kind(dtype)
+        if not dtype.isnative:
+            raise TypeError(
+                f"array: the byte order must be this machine's, got dtype={dtype.str!r}.\n"
+                "To fix: convert it with x.astype(x.dtype.newbyteorder('='))."
+            )
+        found = _interned.setdefault(key, ArrayType(tuple(map(int, shape)), dtype, weak))
+    return found
+
+
+def type_of(value: Any) -> ArrayType:
+    """Return the type of an array, array scalar or Python scalar; else a TypeError."""
+    kind = type(value)
+    if kind in PYTHON_SCALARS:
+        return array_type((), dtypes.default_dtype(kind), kind is not bool)
+    if module_of(value) is None:
+        if hasattr(value, "aval"):
+            return value.aval
+        raise TypeError(
+            f"array: a value must be an array or a number, got value={value!r} of type "
+            f"{kind.__module__}.{kind.__qualname__}.\n"
+            "To fix: convert it with numpy.asarray, or pass it where it is not traced "
+            "(static_argnums, functools.partial)."
+        )
+    return array_type(value.shape, value.dtype)
+
+
+def is_arraylike(value: Any) -> bool:
+    """Return whether `value` is something a graph can compute on."""
+    return type(value) in PYTHON_SCALARS or module_of(value) is not None or hasattr(value, "aval")

@@ -1,0 +1,145 @@
+"""The record of an operation, and the registry through which everything finds it.
+
+A primitive is a row of data: how its output type follows from its operands, how NumPy computes it,
+and the rules by which passes transform it. Passes never ask for a primitive by name; they ask for a
+trait or call a rule. The rules' signatures, each over tracers only:
+
+    output_types(avals, **params)                              -> types
+    reference(*arrays, **params)                               -> array (or tuple of arrays)
+    differentiate(outs, operands, tangents, params, mode)      -> output tangents, None = zero
+    transpose(cts, operands, params, mode)                     -> operand cotangents, None = none
+    batch(size, operands, batched, params, mode)               -> outputs, which of them are batched
+
+`derivative(operands, tangents, params, mode) -> (outputs, output tangents)` takes the place of
+`differentiate` where the outputs themselves must be computed another way (operations that hold
+graphs). `inlined(params)` is the graph an equation may be replaced by. `simplify(eqn, made_by)` is
+the atom that has the equation's value bit for bit, or None.
+
+In `transpose` an operand to be differentiated is a `LinearOperand`, the others are values. In
+`batch` the mapped axis of every batched operand and output is its first. `mode` is the pass itself,
+for operations that hold graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autodiff.ir.avals import ArrayType
+from autodiff.ir.graph import Params, params_key
+
+CACHE_LIMIT = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LinearOperand:
+    """Stands for an operand whose cotangent is wanted: only its type is known."""
+
+    aval: ArrayType
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Where the generic tests try an operation.
+
+    `span`: interval random operands are drawn from, one pair for all operands or one per operand.
+    `points`: values tried by themselves, special ones included. `params`: keyword arguments to try.
+    `shapes`: shapes of the operands, for operations that are not elementwise; one tuple of shapes
+    per case, paired with `params`.
+    """
+
+    span: tuple[Any, ...] = (-3.0, 3.0)
+    points: tuple[float, ...] = ()
+    params: tuple[dict[str, Any], ...] = ({},)
+    shapes: tuple[tuple[tuple[int, ...], ...], ...] = ()
+    operands: Callable[..., tuple[Any, ...]] | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Primitive:
+    """One operation. `kind` is its family; the fields after `batch` are traits.
+
+    `dtypes` lists the kinds of element type it takes (b, i, u, f, c). `public` is the name under
+    which `autodiff.numpy` offers it, `numpy` the functions it stands for when they meet a tracer.
+    `ulp` maps a type's name to the largest error against the reference, in units in the last place.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    type_rule: Callable[..., ArrayType | tuple[ArrayType, ...]]
+    reference: Callable[..., Any]
+    differentiate: Callable[..., Sequence[Any]] | None
+    transpose: Callable[..., Sequence[Any]] | None
+    batch: Callable[..., tuple[Sequence[Any], Sequence[bool]]] | None
+    not_differentiable: str | None = None
+    multiple_outputs: bool = False
+    commutative: bool = False
+    view: bool = False
+    operator: str | None = None
+    call: Callable[..., Any] | None = None
+    derivative: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
+    inlined: Callable[[Params], Any] | None = None
+    simplify: Callable[..., Any] | None = None
+    public: str | None = None
+    numpy: tuple[Any, ...] = ()
+    dtypes: str = "biufc"
+    samples: Samples = Samples()
+    ulp: dict[str, float] = field(default_factory=dict)
+    plans: dict[Any, Any] = field(default_factory=dict)
+    _types: dict[Any, tuple[ArrayType, ...]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __call__(self, *operands: Any, **params: Any) -> Any:
+        """Apply the operation to traced values, arrays and numbers, as its family prepares them."""
+        if self.call is not None:
+            return self.call(self, *operands, **params)
+        return bind(self, operands, params)
+
+    def output_types(self, avals: tuple[ArrayType, ...], params: Params) -> tuple[ArrayType, ...]:
+        """Return the types of the outputs, remembered for each combination of types."""
+        key = (avals, params_key(params)) if params else avals
+        found = self._types.get(key)
+        if found is None:
+            result = self.type_rule(*avals, **params)
+            found = result if isinstance(result, tuple) else (result,)
+            if len(self._types) > CACHE_LIMIT:
+                self._types.clear()
+            self._types[key] = found
+        return found
+
+
+#: Name to primitive, in order of declaration.
+primitives: dict[str, Primitive] = {}
+
+#: Attribute of a traced value to the function behind it (`x.sum`, `x.__add__`).
+methods: dict[str, Callable[..., Any]] = {}
+
+#: Attribute of a traced value that is computed when read (`x.T`).
+properties: dict[str, Callable[[Any], Any]] = {}
+
+#: NumPy (or CuPy) function or ufunc to the function that records it.
+array_functions: dict[Any, Callable[..., Any]] = {}
+
+_binders: list[Callable[..., Any]] = []
+
+
+def register(primitive: Primitive) -> Primitive:
+    """Enter a primitive into the registry; a second one of the same name is a ValueError."""
+    if primitive.name in primitives:
+        raise ValueError(f"register: the name must be new, got name={primitive.name!r}.")
+    primitives[primitive.name] = primitive
+    return primitive
+
+
+def set_binder(binder: Callable[..., Any]) -> None:
+    """Set the function by which primitives are applied (the tracer's, defined above this file)."""
+    _binders[:] = [binder]
+
+
+def bind(primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
+    """Apply a primitive: recorded if an operand is traced, computed at once if none is."""
+    return _binders[0](primitive, operands, params)

@@ -1,0 +1,1 @@
+"""Layer 3: transformations from graph to graph, one per file."""

@@ -1,0 +1,38 @@
+"""The pass that computes nothing twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
+
+
+def common_subexpressions(graph: Graph) -> Graph:
+    """Compute equal expressions once: the same `a -> b`, with later copies replaced by the first.
+
+    `b = sin a; c = sin a; d = mul b c` becomes `b = sin a; d = mul b b`. Operands of commutative
+    operations are compared in either order.
+    """
+    first: dict[Any, tuple[Var, ...]] = {}
+    same: dict[Var, Var] = {}
+    kept: list[Eqn] = []
+    for eqn in graph.eqns:
+        inputs = tuple([same.get(a, a) if type(a) is Var else a for a in eqn.inputs])
+        ordered = inputs
+        if eqn.primitive.commutative:
+            ordered = tuple(sorted(inputs, key=id))
+        key = (eqn.primitive, params_key(eqn.params), ordered)
+        known = first.get(key)
+        if known is not None:
+            same.update(zip(eqn.outputs, known, strict=True))
+            continue
+        first[key] = eqn.outputs
+        kept.append(
+            eqn
+            if inputs == eqn.inputs
+            else Eqn(eqn.primitive, inputs, eqn.params, eqn.outputs, eqn.source)
+        )
+    if len(kept) == len(graph.eqns):
+        return graph
+    outputs: list[Atom] = [same.get(a, a) if type(a) is Var else a for a in graph.outputs]
+    return make_graph(graph.inputs, graph.constants, kept, outputs)

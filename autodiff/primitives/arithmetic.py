@@ -1,0 +1,498 @@
+"""Arithmetic: sums, products, quotients, powers, absolute values, complex parts, selection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autodiff.base import dtypes
+from autodiff.ir.avals import array_type
+from autodiff.ir.builder import Tracer
+from autodiff.ir.primitive import Samples, methods
+from autodiff.primitives.families import (
+    INEXACT,
+    NUMERIC,
+    convert,
+    elementwise,
+    full_like_type,
+    in_place,
+
+    selection_type,
+)
+
+_PAIRS = (-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0)
+
+add = elementwise(
+    "add",
+    np.add,
+    doc="Sum, element by element.",
+    jvp=(lambda t, out, x, y: t, lambda t, out, x, y: t),
+    transpose=(lambda ct, x, y: ct, lambda ct, x, y: ct),
+    commutative=True,
+    operator="add",
+    samples=Samples(points=_PAIRS),
+)
+
+subtract = elementwise(
+    "subtract",
+    np.subtract,
+    doc="Difference, element by element.",
+    jvp=(lambda t, out, x, y: t, lambda t, out, x, y: -t),
+    transpose=(lambda ct, x, y: ct, lambda ct, x, y: -ct),
+    dtypes=NUMERIC,
+    operator="sub",
+    samples=Samples(points=_PAIRS),
+)
+
+negative = elementwise(
+    "negative",
+    np.negative,
+    doc="Negation.",
+    jvp=lambda t, out, x: -t,
+    transpose=lambda ct, x: -ct,
+    dtypes=NUMERIC,
+    operator="neg",
+    samples=Samples(points=_PAIRS),
+)
+
+positive = elementwise(
+    "positive",
+    np.positive,
+    doc="The number itself.",
+    jvp=lambda t, out, x: t,
+    transpose=lambda ct, x: ct,
+    dtypes=NUMERIC,
+    operator="pos",
+    samples=Samples(points=_PAIRS),
+)
+
+multiply = elementwise(
+    "multiply",
+    np.multiply,
+    doc="Product, element by element.",
+    jvp=(lambda t, out, x, y: t * y, lambda t, out, x, y: x * t),
+    transpose=(lambda ct, x, y: ct * y, lambda ct, x, y: x * ct),
+    commutative=True,
+    operator="mul",
+    samples=Samples(points=_PAIRS),
+)
+
+
+def _guarded_product(x: Any, y: Any) -> Any:
+    return np.where(x == 0, np.zeros((), np.result_type(x, y)), np.multiply(x, y))
+
+
+guarded_multiply = elementwise(
+    "guarded_multiply",
+    _guarded_product,
+    doc="Product that is 0 wherever the first factor is 0, whatever the second: derivatives that "
+    "can be infinite are multiplied by it, so that an unused branch never turns into NaN.",
+    promote=lambda operands: ((np.result_type(*operands),) * 2, (np.result_type(*operands),)),
+    jvp=(
+        lambda t, out, x, y: guarded_multiply(t, y),
+        lambda t, out, x, y: guarded_multiply(x, t),
+    ),
+    transpose=(
+        lambda ct, x, y: guarded_multiply(ct, y),
+        lambda ct, x, y: guarded_multiply(x, ct),
+    ),
+    dtypes=INEXACT,
+    public=False,
+    samples=Samples(points=_PAIRS),
+)
+
+divide = elementwise(
+    "divide",
+    np.divide,
+    doc="Quotient, element by element; integers give float64 as in NumPy.",
+    # d/dy (x / y) = -(x / y) / y: written by the quotient, which cannot overflow where y**2 would.
+    jvp=(
+        lambda t, out, x, y: t / y,
+        lambda t, out, x, y: guarded_multiply(t, negative(out / y)),
+    ),
+    transpose=(lambda ct, x, y: ct / y, None),
+    operator="truediv",
+    numpy=(np.divide, np.true_divide),
+    samples=Samples(span=(0.5, 3.0), points=_PAIRS),
+)
+
+absolute = elementwise(
+    "absolute",
+    np.absolute,
+    doc="Absolute value; of a complex number its modulus. The derivative at 0 is 0.",
+    jvp=lambda t, out, x: (
+        real(t * conjugate(sign(x))) if dtypes.is_complex(x.dtype) else t * sign(x)
+    ),
+    operator="abs",
+    samples=Samples(points=(-1.5, -0.0, 0.0, 2.0, np.inf, np.nan)),
+)
+
+sign = elementwise(
+    "sign",
+    np.sign,
+    doc="Sign; of a complex number x / |x|, 0 at 0.",
+    # complex: d(x/|x|) = (t - s Re(conj(s) t)) / |x| with s = x/|x|
+    jvp=lambda t, out, x: (
+        guarded_multiply(
+            t - out * convert(real(conjugate(out) * t), out.dtype),
+            convert(where(absolute(x) == 0, full_like_type(real(x), 0), 1 / absolute(x)), x.dtype),
+        )
+        if dtypes.is_complex(x.dtype)
+        else None
+    ),
+    dtypes=NUMERIC,
+    samples=Samples(points=(-1.5, -0.0, 0.0, 2.0)),
+)
+
+reciprocal = elementwise(
+    "reciprocal",
+    np.reciprocal,
+    doc="1 / x.",
+    jvp=lambda t, out, x: guarded_multiply(t, negative(out * out)),
+    dtypes=NUMERIC,
+    samples=Samples(span=(0.5, 3.0), points=(-2.0, 0.5, np.inf)),
+)
+
+square = elementwise(
+    "square",
+    np.square,
+    doc="x * x.",
+    jvp=lambda t, out, x: t * (2 * x),
+    dtypes=NUMERIC,
+    samples=Samples(points=_PAIRS),
+)
+
+
+def _integer_power_reference(x: Any, *, exponent: int) -> Any:
+    return np.power(x, np.asarray(x).dtype.type(exponent))
+
+
+def _integer_power_jvp(t: Any, out: Any, x: Any, *, exponent: int) -> Any:
+    if exponent == 0:
+        return None
+    if exponent == 1:
+        return t
+    derivative = full_like_type(x.aval, exponent) * integer_power(x, exponent=exponent - 1)
+    return t * derivative if exponent > 0 else guarded_multiply(t, derivative)
+
+
+integer_power = elementwise(
+    "integer_power",
+    _integer_power_reference,
+    doc="x to a fixed integer power.",
+    promote=lambda operands: (operands, operands),
+    jvp=_integer_power_jvp,
+    public=False,
+    dtypes=NUMERIC,
+    samples=Samples(
+        span=(0.5, 2.0),
+        points=(-2.0, -0.0, 0.0, 1.0),
+        params=tuple({"exponent": n} for n in (0, 1, 2, 3, 5)),
+    ),
+)
+
+
+def _power_jvp_base(t: Any, out: Any, x: Any, y: Any) -> Any:
+    constant = y == 0
+    less = where(constant, full_like_type(y.aval, 1), y - 1)
+    return guarded_multiply(t, where(constant, full_like_type(y.aval, 0), y * power(x, less)))
+
+
+def _power_jvp_exponent(t: Any, out: Any, x: Any, y: Any) -> Any:
+    # 0**y is constant in y for y > 0; log is kept away from 0 so that no inf * 0 arises.
+    at_zero = x == 0
+    safe = where(at_zero, full_like_type(x.aval, 1), x)
+    return guarded_multiply(t, where(at_zero, full_like_type(out.aval, 0), log(safe) * out))
+
+
+power = elementwise(
+    "power",
+    np.power,
+    doc="x to the power y. Derivatives at 0: of x**0 it is 0, of 0**y with respect to y it is 0.",
+    jvp=(_power_jvp_base, _power_jvp_exponent),
+    dtypes=NUMERIC,
+    samples=Samples(span=(0.5, 2.5), points=(0.5, 1.0, 2.0)),
+)
+
+
+def power_of(x: Any, y: Any) -> Any:
+    """Return x ** y; a Python number with an integer value as y is a fixed integer power.
+
+    Values and types are those of NumPy's power: a float exponent makes an integer base float64.
+    """
+    if isinstance(y, int | float) and not isinstance(y, bool) and type(x) is Tracer:
+        if float(y).is_integer() and abs(y) < 2**31:
+            dtype = x.dtype
+            if isinstance(y, float) and not dtypes.is_inexact(dtype):
+                x = convert(x, dtypes.default_float())
+            elif dtypes.is_bool(dtype):
+                x = convert(x, np.int8)
+            elif dtypes.is_integer(dtype) and y < 0:
+                raise ValueError(
+                    f"power: an integer's exponent must not be negative, got exponent={y}.\n"
+                    "To fix: convert the base with .astype(float) first."
+                )
+            exponent = int(y)
+            result = square(x) if exponent == 2 else integer_power(x, exponent=exponent)
+            return result
+    return power(x, y)
+
+
+def _tracer_power(self: Any, y: Any) -> Any:
+    result = power_of(self, y)
+    if self.aval.weak and (isinstance(y, int | float | complex) or getattr(y, "aval", self.aval).weak):
+        result.var.aval = array_type(result.shape, result.dtype, weak=True)
+    return result
+
+
+Tracer.__pow__ = _tracer_power  # type: ignore[attr-defined]
+Tracer.__rpow__ = lambda self, x: power(x, self)  # type: ignore[attr-defined]
+Tracer.__ipow__ = in_place(_tracer_power, "power")  # type: ignore[attr-defined]
+
+
+
+
+floor_divide = elementwise(
+    "floor_divide",
+    np.floor_divide,
+    doc="Largest integer not above x / y; its derivative is 0.",
+    jvp=(None, None),
+    dtypes="biuf",
+    operator="floordiv",
+    samples=Samples(span=(0.5, 9.0), points=(-3.0, 2.0)),
+)
+
+remainder = elementwise(
+    "remainder",
+    np.remainder,
+    doc="x - y * floor(x / y): takes the sign of y.",
+    jvp=(lambda t, out, x, y: t, lambda t, out, x, y: t * negative(floor_divide(x, y))),
+    dtypes="biuf",
+    operator="mod",
+    numpy=(np.remainder, np.mod),
+    samples=Samples(span=(0.5, 9.0), points=(-3.0, 2.0)),
+)
+
+fmod = elementwise(
+    "fmod",
+    np.fmod,
+    doc="x - y * trunc(x / y): takes the sign of x.",
+    jvp=(
+        lambda t, out, x, y: t,
+        lambda t, out, x, y: t * negative(trunc(x / y)),
+    ),
+    dtypes="biuf",
+    samples=Samples(span=(0.5, 9.0), points=(-3.0, 2.0)),
+)
+
+
+def _share(x: Any, y: Any, compare: Any) -> Any:
+    """Return how much of a tangent operand x passes: 1 where it wins, 1/2 where it ties."""
+    dtype = x.dtype
+    return where(
+        compare(x, y), dtype.type(1), where(x == y, dtype.type(0.5), dtype.type(0))
+    )
+
+
+maximum = elementwise(
+    "maximum",
+    np.maximum,
+    doc="The larger of two numbers, NaN if one is NaN. Ties share the derivative equally.",
+    jvp=(
+        lambda t, out, x, y: t * _share(x, y, greater),
+        lambda t, out, x, y: t * _share(y, x, greater),
+    ),
+    commutative=True,
+    samples=Samples(points=(-1.0, 0.0, 2.0, np.inf, -np.inf)),
+)
+
+minimum = elementwise(
+    "minimum",
+    np.minimum,
+    doc="The smaller of two numbers, NaN if one is NaN. Ties share the derivative equally.",
+    jvp=(
+        lambda t, out, x, y: t * _share(x, y, less),
+        lambda t, out, x, y: t * _share(y, x, less),
+    ),
+    commutative=True,
+    samples=Samples(points=(-1.0, 0.0, 2.0, np.inf, -np.inf)),
+)
+
+
+def _share_ignoring_nan(x: Any, y: Any, compare: Any) -> Any:
+    dtype = x.dtype
+    one, half, zero = dtype.type(1), dtype.type(0.5), dtype.type(0)
+    share = where(compare(x, y) | (y != y), one, where(x == y, half, zero))
+    return where((x != x) & (y == y), zero, share)
+
+
+fmax = elementwise(
+    "fmax",
+    np.fmax,
+    doc="The larger of two numbers, ignoring a NaN beside a number.",
+    jvp=(
+        lambda t, out, x, y: t * _share_ignoring_nan(x, y, greater),
+        lambda t, out, x, y: t * _share_ignoring_nan(y, x, greater),
+    ),
+    commutative=True,
+    samples=Samples(points=(-1.0, 0.0, 2.0)),
+)
+
+fmin = elementwise(
+    "fmin",
+    np.fmin,
+    doc="The smaller of two numbers, ignoring a NaN beside a number.",
+    jvp=(
+        lambda t, out, x, y: t * _share_ignoring_nan(x, y, less),
+        lambda t, out, x, y: t * _share_ignoring_nan(y, x, less),
+    ),
+    commutative=True,
+    samples=Samples(points=(-1.0, 0.0, 2.0)),
+)
+
+
+def _hypot_factor(x: Any, out: Any) -> Any:
+    zero = out == 0
+    return where(zero, full_like_type(x.aval, 0), x / where(zero, full_like_type(x.aval, 1), out))
+
+
+hypot = elementwise(
+    "hypot",
+    np.hypot,
+    doc="sqrt(x**2 + y**2) without overflow. The derivative at (0, 0) is 0.",
+    jvp=(
+        lambda t, out, x, y: t * _hypot_factor(x, out),
+        lambda t, out, x, y: t * _hypot_factor(y, out),
+    ),
+    commutative=True,
+    dtypes="biuf",
+    samples=Samples(points=(-1.0, 0.5, 2.0)),
+)
+
+copysign = elementwise(
+    "copysign",
+    np.copysign,
+    doc="|x| with the sign bit of y.",
+    jvp=(lambda t, out, x, y: t * sign(x) * copysign(full_like_type(x.aval, 1), y), None),
+    dtypes="biuf",
+    samples=Samples(points=(-1.0, 0.5, 2.0)),
+)
+
+where = elementwise(
+    "where",
+    np.where,
+    doc="x where the condition holds, else y.",
+    promote=selection_type,
+    jvp=(
+        None,
+        lambda t, out, c, x, y: where(c, t, full_like_type(out.aval, 0)),
+        lambda t, out, c, x, y: where(c, full_like_type(out.aval, 0), t),
+    ),
+    transpose=(
+        None,
+        lambda ct, c, x, y: where(c, ct, full_like_type(ct.aval, 0)),
+        lambda ct, c, x, y: where(c, full_like_type(ct.aval, 0), ct),
+    ),
+    public=False,
+    samples=Samples(points=(0.0, 1.0)),
+)
+
+
+def _real_of(dtype_of: Any) -> Any:
+    def promote(operands: tuple[Any, ...]) -> Any:
+        own = tuple(o if isinstance(o, np.dtype) else np.dtype(o) for o in operands)
+        return own, (dtype_of(own[0]),)
+
+    return promote
+
+
+real = elementwise(
+    "real",
+    np.real,
+    doc="Real part.",
+    promote=_real_of(dtypes.real_dtype),
+    jvp=lambda t, out, x: real(t),
+    transpose=lambda ct, x: (
+        make_complex(ct, full_like_type(ct.aval, 0)) if dtypes.is_complex(x.aval.dtype) else ct
+    ),
+    numpy=(np.real,),
+    samples=Samples(points=(-1.0, 0.0)),
+)
+
+imag = elementwise(
+    "imag",
+    np.imag,
+    doc="Imaginary part; 0 of a real number.",
+    promote=_real_of(dtypes.real_dtype),
+    jvp=lambda t, out, x: imag(t) if dtypes.is_complex(x.dtype) else None,
+    transpose=lambda ct, x: make_complex(full_like_type(ct.aval, 0), negative(ct)),
+    numpy=(np.imag,),
+    samples=Samples(points=(-1.0, 0.0)),
+)
+
+
+def _make_complex(x: Any, y: Any) -> Any:
+    parts = np.empty_like(x, dtype=dtypes.complex_dtype(x.dtype), shape=np.broadcast_shapes(
+        np.shape(x), np.shape(y)
+    ))
+    parts.real = x
+    parts.imag = y
+    return parts
+
+
+def _complex_promotion(operands: tuple[Any, ...]) -> Any:
+    common = np.result_type(np.float32, *operands)
+    if dtypes.is_complex(common):
+        raise TypeError("the parts must be real")
+    return (common, common), (dtypes.complex_dtype(common),)
+
+
+make_complex = elementwise(
+    "make_complex",
+    _make_complex,
+    doc="The complex number x + i y of two real ones.",
+    promote=_complex_promotion,
+    jvp=(
+        lambda t, out, x, y: make_complex(t, full_like_type(t.aval, 0)),
+        lambda t, out, x, y: make_complex(full_like_type(t.aval, 0), t),
+    ),
+    transpose=(lambda ct, x, y: real(ct), lambda ct, x, y: negative(imag(ct))),
+    public=False,
+    dtypes="f",
+    samples=Samples(points=(-1.0, 0.0)),
+)
+
+conjugate = elementwise(
+    "conjugate",
+    np.conjugate,
+    doc="Complex conjugate; a real number is its own.",
+    jvp=lambda t, out, x: conjugate(t),
+    transpose=lambda ct, x: conjugate(ct),
+    dtypes=NUMERIC,
+    samples=Samples(points=(-1.0, 0.0)),
+)
+
+angle = elementwise(
+    "angle",
+    np.angle,
+    doc="Argument of a complex number, in radians, in [-pi, pi].",
+    promote=lambda operands: (
+        (np.result_type(np.float16, *operands),),
+        (dtypes.real_dtype(np.result_type(np.float16, *operands)),),
+    ),
+    # d arg z = Im(t / z)
+    jvp=lambda t, out, x: imag(t / x) if dtypes.is_complex(x.dtype) else None,
+    numpy=(),
+    public=False,
+    dtypes=INEXACT,
+    samples=Samples(points=(1.0, -2.0)),
+)
+
+# Rules above refer to these by name when they run; the files import this one.
+from autodiff.primitives.comparison import greater, less  # noqa: E402
+from autodiff.primitives.exponential import log  # noqa: E402
+from autodiff.primitives.rounding import trunc  # noqa: E402
+
+methods["conj"] = methods["conjugate"] = lambda x: conjugate(x)
+

@@ -1,0 +1,153 @@
+"""Contractions: `dot_general`, on which matmul, dot, tensordot and einsum stand."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from autodiff.ir.avals import ArrayType, array_type
+from autodiff.ir.builder import bind_primitive
+from autodiff.ir.primitive import Samples
+from autodiff.primitives.families import is_linear, library_op, move_axis
+from autodiff.primitives.shapes import transpose
+
+Dimensions = tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[tuple[int, ...], tuple[int, ...]]]
+
+
+def _free(ndim: int, *taken: tuple[int, ...]) -> tuple[int, ...]:
+    used = {axis for axes in taken for axis in axes}
+    return tuple(i for i in range(ndim) if i not in used)
+
+
+def _dot_type(x: ArrayType, y: ArrayType, *, dimensions: Dimensions) -> ArrayType:
+    (x_sum, y_sum), (x_batch, y_batch) = dimensions
+    if x.dtype != y.dtype:
+        raise TypeError(f"dot_general: operands must be of one type, got types=({x}, {y}).")
+    for i, j in (*zip(x_sum, y_sum, strict=True), *zip(x_batch, y_batch, strict=True)):
+        if x.shape[i] != y.shape[j]:
+            raise TypeError(
+                f"dot_general: paired axes must have one size, got axis {i} of {x} and {j} of {y}."
+            )
+    shape = (
+        *(x.shape[i] for i in x_batch),
+        *(x.shape[i] for i in _free(x.ndim, x_sum, x_batch)),
+        *(y.shape[i] for i in _free(y.ndim, y_sum, y_batch)),
+    )
+    return array_type(shape, x.dtype)
+
+
+def _dot_reference(x: Any, y: Any, *, dimensions: Dimensions) -> Any:
+    """Bring both operands to stacks of matrices and multiply them (by BLAS where it applies)."""
+    (x_sum, y_sum), (x_batch, y_batch) = dimensions
+    x_free, y_free = _free(x.ndim, x_sum, x_batch), _free(y.ndim, y_sum, y_batch)
+    if not x_batch and x.ndim <= 2 and y.ndim <= 2 and len(x_sum) == 1:
+        x = x if x_sum[0] == x.ndim - 1 else x.T
+        y = y if y_sum[0] == 0 else y.T
+        return np.matmul(x, y)
+    stack = tuple(x.shape[i] for i in x_batch)
+    rows = tuple(x.shape[i] for i in x_free)
+    columns = tuple(y.shape[i] for i in y_free)
+    summed = prod(x.shape[i] for i in x_sum)
+    left = np.transpose(x, (*x_batch, *x_free, *x_sum)).reshape(*stack, prod(rows), summed)
+    right = np.transpose(y, (*y_batch, *y_sum, *y_free)).reshape(*stack, summed, prod(columns))
+    return np.matmul(left, right).reshape(*stack, *rows, *columns)
+
+
+def _dot_differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
+    x, y = operands
+    tx, ty = tangents
+    total = None
+    if tx is not None:
+        total = bind_primitive(dot_general, (tx, y), params)
+    if ty is not None:
+        term = bind_primitive(dot_general, (x, ty), params)
+        total = term if total is None else total + term
+    return (total,)
+
+
+def _transpose_left(ct: Any, x: ArrayType, y: Any, dimensions: Dimensions) -> Any:
+    """Cotangent of the left operand: contract ct with y over y's free axes, then order the axes."""
+    (x_sum, y_sum), (x_batch, y_batch) = dimensions
+    x_free, y_free = _free(x.ndim, x_sum, x_batch), _free(y.ndim, y_sum, y_batch)
+    count = len(x_batch)
+    ct_free = tuple(range(count + len(x_free), ct.ndim))
+    result = bind_primitive(
+        dot_general,
+        (ct, y),
+        {"dimensions": ((ct_free, y_free), (tuple(range(count)), y_batch))},
+    )
+    # result axes: batch, x_free, then y's summed axes in y's order
+    order_of_sum = sorted(range(len(y_sum)), key=lambda k: y_sum[k])
+    axes = (*x_batch, *x_free, *(x_sum[k] for k in order_of_sum))
+    return transpose(result, permutation=tuple(int(i) for i in np.argsort(axes)))
+
+
+def _dot_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
+    (ct,) = cts
+    x, y = operands
+    dimensions = params["dimensions"]
+    if is_linear(x):
+        return (_transpose_left(ct, x.aval, y, dimensions), None)
+    (x_sum, y_sum), (x_batch, y_batch) = dimensions
+    # x . y = (y . x) with the two groups of free axes exchanged
+    count = len(x_batch)
+    x_free = _free(x.ndim, x_sum, x_batch)
+    swapped = (
+        *range(count),
+        *range(count + len(x_free), ct.ndim),
+        *range(count, count + len(x_free)),
+    )
+    ct = transpose(ct, permutation=swapped)
+    return (None, _transpose_left(ct, y.aval, x, ((y_sum, x_sum), (y_batch, x_batch))))
+
+
+def _dot_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any) -> Any:
+    x, y = operands
+    x_mapped, y_mapped = batched
+    (x_sum, y_sum), (x_batch, y_batch) = params["dimensions"]
+
+    def shift(axes: tuple[int, ...], mapped: bool) -> tuple[int, ...]:
+        return tuple(axis + 1 for axis in axes) if mapped else axes
+
+    x_sum, x_batch = shift(x_sum, x_mapped), shift(x_batch, x_mapped)
+    y_sum, y_batch = shift(y_sum, y_mapped), shift(y_batch, y_mapped)
+    if x_mapped and y_mapped:
+        dimensions = ((x_sum, y_sum), ((0, *x_batch), (0, *y_batch)))
+        return (bind_primitive(dot_general, (x, y), {"dimensions": dimensions}),), (True,)
+    dimensions = ((x_sum, y_sum), (x_batch, y_batch))
+    result = bind_primitive(dot_general, (x, y), {"dimensions": dimensions})
+    position = len(x_batch)
+    if y_mapped:
+        position += len(_free(x.ndim, x_sum, x_batch))
+    return (move_axis(result, position, 0),), (True,)
+
+
+dot_general = library_op(
+    "dot_general",
+    _dot_reference,
+    doc="Sum of products over paired axes. `dimensions` is ((x summed, y summed), (x batch, "
+    "y batch)); result axes: batch, x's free, y's free.",
+    type_rule=_dot_type,
+    differentiate=_dot_differentiate,
+    transpose=_dot_transpose,
+    batch=_dot_batch,
+    samples=Samples(
+        shapes=(
+            ((3, 4), (4, 2)),
+            ((4,), (4,)),
+            ((2, 3, 4), (2, 4, 5)),
+            ((3, 2, 4), (4, 5, 3)),
+            ((2,), (3,)),
+        ),
+        params=(
+            {"dimensions": (((1,), (0,)), ((), ()))},
+            {"dimensions": (((0,), (0,)), ((), ()))},
+            {"dimensions": (((2,), (1,)), ((0,), (0,)))},
+            {"dimensions": (((0, 2), (2, 0)), ((), ()))},
+            {"dimensions": (((), ()), ((), ()))},
+        ),
+    ),
+    ulp={"float16": 8, "bfloat16": 8, "float32": 16, "float64": 16},
+)

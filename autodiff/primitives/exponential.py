@@ -1,0 +1,152 @@
+"""Exponentials, logarithms and roots. Rules whose derivative can be infinite are guarded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autodiff.ir.primitive import Samples
+from autodiff.primitives.arithmetic import guarded_multiply, reciprocal, where
+from autodiff.primitives.families import elementwise
+
+_LN2 = float(np.log(2.0))
+_LN10 = float(np.log(10.0))
+_GROWTH = Samples(span=(-3.0, 3.0), points=(-1000.0, -0.0, 0.0, 1e-8, 1.0, 700.0, np.inf, np.nan))
+_POSITIVE = Samples(span=(0.1, 4.0), points=(0.0, 1e-300, 1.0, 1e300, np.inf, np.nan))
+
+exp = elementwise(
+    "exp", np.exp, doc="e to the power x.", jvp=lambda t, out, x: t * out, samples=_GROWTH
+)
+exp2 = elementwise(
+    "exp2", np.exp2, doc="2 to the power x.", jvp=lambda t, out, x: t * (out * _LN2),
+    samples=_GROWTH,
+)
+expm1 = elementwise(
+    "expm1",
+    np.expm1,
+    doc="exp(x) - 1, exact near 0.",
+    jvp=lambda t, out, x: t * exp(x),
+    samples=_GROWTH,
+)
+log = elementwise(
+    "log",
+    np.log,
+    doc="Natural logarithm.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / x),
+    samples=_POSITIVE,
+)
+log2 = elementwise(
+    "log2",
+    np.log2,
+    doc="Logarithm to base 2.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / (x * _LN2)),
+    samples=_POSITIVE,
+)
+log10 = elementwise(
+    "log10",
+    np.log10,
+    doc="Logarithm to base 10.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / (x * _LN10)),
+    samples=_POSITIVE,
+)
+log1p = elementwise(
+    "log1p",
+    np.log1p,
+    doc="log(1 + x), exact near 0.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / (x + 1)),
+    samples=Samples(span=(-0.9, 3.0), points=(-1.0, -0.0, 0.0, 1e-300, np.inf, np.nan)),
+)
+sqrt = elementwise(
+    "sqrt",
+    np.sqrt,
+    doc="Square root. The derivative at 0 is inf.",
+    jvp=lambda t, out, x: guarded_multiply(t, 0.5 / out),
+    samples=_POSITIVE,
+)
+cbrt = elementwise(
+    "cbrt",
+    np.cbrt,
+    doc="Cube root. The derivative at 0 is inf.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / (3 * (out * out))),
+    dtypes="biuf",
+    samples=Samples(span=(0.1, 4.0), points=(-8.0, 0.0, 27.0)),
+)
+
+
+def _rsqrt(x: Any) -> Any:
+    return reciprocal.reference(np.sqrt(x))
+
+
+rsqrt = elementwise(
+    "rsqrt",
+    _rsqrt,
+    doc="1 / sqrt(x).",
+    promote=lambda operands: (
+        (np.sqrt.resolve_dtypes((operands[0], None))[1],),
+        (np.sqrt.resolve_dtypes((operands[0], None))[1],),
+    ),
+    jvp=lambda t, out, x: guarded_multiply(t, -0.5 * (out / x)),
+    public=False,
+    samples=_POSITIVE,
+)
+
+
+def _softmax_weight(x: Any, y: Any) -> Any:
+    """exp(x - logaddexp(x, y)), 1/2 where x and y are the same infinity."""
+    tie = x == y
+    difference = where(tie, x.dtype.type(0), y - x)
+    return 1 / (1 + exp(difference))
+
+
+logaddexp = elementwise(
+    "logaddexp",
+    np.logaddexp,
+    doc="log(exp(x) + exp(y)) without overflow.",
+    jvp=(
+        lambda t, out, x, y: t * _softmax_weight(x, y),
+        lambda t, out, x, y: t * _softmax_weight(y, x),
+    ),
+    commutative=True,
+    dtypes="biuf",
+    samples=Samples(points=(-np.inf, -1000.0, 0.0, 1000.0)),
+)
+
+
+def _softmax_weight_base2(x: Any, y: Any) -> Any:
+    tie = x == y
+    return 1 / (1 + exp2(where(tie, x.dtype.type(0), y - x)))
+
+
+logaddexp2 = elementwise(
+    "logaddexp2",
+    np.logaddexp2,
+    doc="log2(2**x + 2**y) without overflow.",
+    jvp=(
+        lambda t, out, x, y: t * _softmax_weight_base2(x, y),
+        lambda t, out, x, y: t * _softmax_weight_base2(y, x),
+    ),
+    commutative=True,
+    dtypes="biuf",
+    samples=Samples(points=(-np.inf, -1000.0, 0.0, 1000.0)),
+)
+
+
+def _ldexp_promotion(operands: tuple[Any, ...]) -> Any:
+    x, n = operands
+    resolved = np.ldexp.resolve_dtypes((x, np.int32 if n in (int, bool) else n, None))
+    return resolved[:2], resolved[2:]
+
+
+ldexp = elementwise(
+    "ldexp",
+    np.ldexp,
+    doc="x times 2 to the integer power n.",
+    promote=_ldexp_promotion,
+    jvp=(lambda t, out, x, n: ldexp(t, n), None),
+    transpose=(lambda ct, x, n: ldexp(ct, n), None),
+    dtypes="f",
+    samples=Samples(operands=lambda dtype, random: (
+        random.normal(size=5).astype(dtype), random.integers(-4, 5, size=5).astype(np.int32)
+    )),
+)

@@ -1,0 +1,623 @@
+"""The families of operations: what a declaration may leave out because its family derives it.
+
+`elementwise` derives type rule, promotion, broadcasting, batching and the NumPy dispatch;
+`reduction`, `shape_op` and `library_op` derive what their operations share. A declaration that
+lacks something its family cannot derive fails at import, with the sentence that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from autodiff.base import dtypes
+from autodiff.base.errors import message
+from autodiff.base.settings import settings
+from autodiff.base.source_info import user_line
+from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
+from autodiff.ir.builder import Tracer, bind_primitive, record, trace_of
+from autodiff.ir.primitive import (
+    CACHE_LIMIT,
+    LinearOperand,
+    Primitive,
+    Samples,
+    array_functions,
+    primitives,
+    register,
+)
+
+BOOL, INTEGER, INEXACT, REAL = "b", "iu", "fc", "biuf"
+FLOAT, NUMERIC, ANY = "f", "iufc", "biufc"
+
+
+# ---------------------------------------------------------------------------------- shared pieces
+
+
+def full_like_type(aval: ArrayType, value: float) -> Any:
+    """Return a scalar of `aval`'s element type, for use as an operand that broadcasts."""
+    return aval.dtype.type(value)
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """Return `x` broadcast to `shape` by NumPy's rule (trailing axes aligned)."""
+    if x.shape == shape:
+        return x
+    lead = len(shape) - x.ndim
+    axes = tuple(range(lead, len(shape)))
+    return bind_primitive(primitives["broadcast"], (x,), {"shape": shape, "axes": axes})
+
+
+def convert(x: Any, dtype: Any) -> Any:
+    """Return `x` with element type `dtype` (itself if it has it already)."""
+    if x.dtype == dtype and not (type(x) is Tracer and x.var.aval.weak):
+        return x
+    return bind_primitive(primitives["cast"], (x,), {"dtype": np.dtype(dtype)})
+
+
+def sum_to_shape(ct: Any, shape: tuple[int, ...]) -> Any:
+    """Return the sum of `ct` over the axes along which `shape` was broadcast to `ct.shape`."""
+    if ct.shape == shape:
+        return ct
+    lead = ct.ndim - len(shape)
+    axes = tuple(
+        i for i in range(ct.ndim) if i < lead or (shape[i - lead] == 1 and ct.shape[i] != 1)
+    )
+    total = bind_primitive(primitives["sum"], (ct,), {"axes": axes})
+    if total.shape != shape:
+        total = bind_primitive(primitives["reshape"], (total,), {"shape": shape})
+    return total
+
+
+def add_cotangents(x: Any, y: Any) -> Any:
+    """Return the sum of two cotangents of one value."""
+    return bind_primitive(primitives["add"], (x, y), {})
+
+
+def move_axis(x: Any, source: int, destination: int) -> Any:
+    """Return `x` with one axis moved."""
+    if source == destination:
+        return x
+    order = [i for i in range(x.ndim) if i != source]
+    order.insert(destination, source)
+    return bind_primitive(primitives["transpose"], (x,), {"permutation": tuple(order)})
+
+
+def batch_to(x: Any, batched: bool, size: int) -> Any:
+    """Return `x` with a leading mapped axis of `size`, broadcast if it has none."""
+    if batched:
+        return x
+    shape = (size, *x.shape)
+    return bind_primitive(
+        primitives["broadcast"], (x,), {"shape": shape, "axes": tuple(range(1, len(shape)))}
+    )
+
+
+def is_linear(operand: Any) -> bool:
+    """Return whether a transpose rule's operand is the one whose cotangent is wanted."""
+    return type(operand) is LinearOperand
+
+
+def _demand(condition: bool, name: str, sentence: str) -> None:
+    if not condition:
+        raise TypeError(f"declare: {name} {sentence}")
+
+
+# ------------------------------------------------------------------------------------ elementwise
+
+
+class Plan:
+    """What to do to operands of given types before an elementwise operation is recorded."""
+
+    __slots__ = ("steps", "types")
+
+    def __init__(self, steps: tuple[Any, ...] | None, types: tuple[ArrayType, ...]) -> None:
+        self.steps = steps
+        self.types = types
+
+
+def _ufunc_promotion(ufunc: np.ufunc) -> Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    def promote(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        resolved = ufunc.resolve_dtypes((*operands, *[None] * ufunc.nout))
+        return tuple(resolved[: ufunc.nin]), tuple(resolved[ufunc.nin :])
+
+    return promote
+
+
+def same_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Promotion of operations on one common type, any kind, result of that type."""
+    common = np.result_type(*[o if isinstance(o, np.dtype) else o(0) for o in operands])
+    return (common,) * len(operands), (common,)
+
+
+def inexact_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Promotion of functions that leave the integers: as NumPy's own (`np.exp`)."""
+    (common,), _ = same_type(operands)[0][:1], None
+    if not dtypes.is_inexact(common):
+        common = np.exp.resolve_dtypes((common, None))[1]
+    return (common,) * len(operands), (common,)
+
+
+def selection_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Promotion of a selection: first operand bool, the others of one common type."""
+    (common, *_), _ = same_type(operands[1:])
+    return (np.dtype(bool), *[common] * (len(operands) - 1)), (common,)
+
+
+def _make_plan(
+    primitive: Primitive, promote: Any, avals: Sequence[Any], is_operator: bool
+) -> Plan:
+    """Return the steps that bring operands of types `avals` to the operation's own types.
+
+    An entry of `avals` is an `ArrayType`, or a Python scalar's class. Python scalars combined by an
+    operator give a Python scalar, so its result is weak again; a function's result never is.
+    """
+    kinds: list[Any] = []
+    shapes = []
+    for aval in avals:
+        if isinstance(aval, ArrayType):
+            weak = dtypes.python_type(aval.dtype) if aval.weak else aval.dtype
+            kinds.append(weak)
+            shapes.append(aval.shape)
+        else:
+            kinds.append(np.dtype(bool) if aval is bool else aval)
+            shapes.append(())
+    strong = [k for k in kinds if isinstance(k, np.dtype)]
+    default = dtypes.default_float()
+    if not strong:
+        kinds = [dtypes.default_dtype(k) for k in kinds]
+        if default != np.float64 and any(dtypes.is_inexact(k) for k in kinds):
+            kinds = [k if dtypes.is_inexact(k) else default for k in kinds]
+    elif default != np.float64 and float in kinds and not any(map(dtypes.is_inexact, strong)):
+        kinds = [default if isinstance(k, np.dtype) and k != bool else k for k in kinds]
+    try:
+        wanted, results = promote(tuple(kinds))
+    except TypeError as error:
+        names = ", ".join(k.name if isinstance(k, np.dtype) else k.__name__ for k in kinds)
+        raise TypeError(
+            message(
+                primitive.public or primitive.name,
+                "the operands must be of types it is defined for",
+                f"types=({names})",
+                line=user_line(),
+                fix="convert them with .astype first.",
+            )
+        ) from error
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(
+            message(
+                primitive.public or primitive.name,
+                "the operands' shapes must broadcast together",
+                "shapes=" + ", ".join(map(str, shapes)),
+                line=user_line(),
+                fix="give them equal trailing axes, or axes of size 1 (x[:, None], reshape).",
+            )
+        ) from None
+    steps = tuple(
+        _step(aval, kind, dtype, shape)
+        for aval, kind, dtype in zip(avals, kinds, wanted, strict=True)
+    )
+    weak = is_operator and not strong and results[0] != bool
+    types = tuple(array_type(shape, dtype, weak) for dtype in results)
+    return Plan(steps if any(step is not None for step in steps) else None, types)
+
+
+def _step(aval: Any, kind: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+    if not isinstance(aval, ArrayType):
+        return dtype.type
+    needs_cast = aval.dtype != dtype or aval.weak
+    needs_shape = aval.shape not in ((), shape)
+    if not needs_cast and not needs_shape:
+        return None
+
+    def prepare(x: Any) -> Any:
+        if type(x) is not Tracer:
+            x = x.astype(dtype) if needs_cast else x
+            return np.broadcast_to(x, shape) if needs_shape else x
+        if needs_cast:
+            x = bind_primitive(primitives["cast"], (x,), {"dtype": dtype})
+        return broadcast_to(x, shape) if needs_shape else x
+
+    return prepare
+
+
+def _apply_elementwise(promote: Any, primitive: Primitive, *operands: Any, **params: Any) -> Any:
+    """Record an elementwise operation after bringing operands to one type and shape."""
+    return _record_elementwise(promote, primitive, operands, params, False)
+
+
+def _record_elementwise(
+    promote: Any, primitive: Primitive, operands: Any, params: dict[str, Any], is_operator: bool
+) -> Any:
+    trace = trace_of(operands)
+    if trace is None:
+        return primitive.reference(*operands, **params)
+    key: list[Any] = []
+    scalar = False
+    for x in operands:
+        kind = type(x)
+        if kind is Tracer:
+            key.append(x.var.aval)
+        elif kind in PYTHON_SCALARS:
+            key.append(kind)
+            scalar = True
+        else:
+            key.append(type_of(x))
+    if scalar:
+        key.append(settings().default_float)
+    if is_operator:
+        key.append(True)
+    plan_key = tuple(key)
+    plan = primitive.plans.get(plan_key)
+    if plan is None:
+        plan = _make_plan(primitive, promote, plan_key[: len(operands)], is_operator)
+        if len(primitive.plans) > CACHE_LIMIT:
+            primitive.plans.clear()
+        primitive.plans[plan_key] = plan
+    if plan.steps is not None:
+        operands = tuple([
+            x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)
+        ])
+    atoms = tuple([
+        x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands
+    ])
+    return record(trace, primitive, atoms, params, plan.types)
+
+
+def _elementwise_type(name: str, promote: Any, *avals: ArrayType, **params: Any) -> Any:
+    shape: tuple[int, ...] = ()
+    for aval in avals:
+        if aval.shape != ():
+            if shape not in ((), aval.shape):
+                raise TypeError(
+                    f"{name}: operands must have one shape or be scalars, got "
+                    f"types=({', '.join(map(str, avals))})."
+                )
+            shape = aval.shape
+    wanted, results = promote(tuple(aval.dtype for aval in avals))
+    if tuple(wanted) != tuple(aval.dtype for aval in avals):
+        raise TypeError(
+            f"{name}: operands must be of the operation's own types {tuple(map(str, wanted))}, got "
+            f"types=({', '.join(map(str, avals))})."
+        )
+    outputs = tuple(array_type(shape, dtype) for dtype in results)
+    return outputs if len(outputs) > 1 else outputs[0]
+
+
+def _elementwise_differentiate(
+    jvps: tuple[Any, ...], outs: Any, operands: Any, tangents: Any, params: Any, mode: Any
+) -> tuple[Any, ...]:
+    out = outs[0]
+    total = None
+    for t, rule in zip(tangents, jvps, strict=True):
+        if t is None or rule is None:
+            continue
+        term = rule(t, out, *operands, **params)
+        if term is None:
+            continue
+        if term.shape != out.shape:
+            term = broadcast_to(term, out.shape)
+        total = term if total is None else bind_primitive(primitives["add"], (total, term), {})
+    return (total,)
+
+
+def _elementwise_transpose(
+    rules: tuple[Any, ...], cts: Any, operands: Any, params: Any, mode: Any
+) -> tuple[Any, ...]:
+    (ct,) = cts
+    results = []
+    for operand, rule in zip(operands, rules, strict=True):
+        if not is_linear(operand) or rule is None:
+            results.append(None)
+            continue
+        results.append(sum_to_shape(rule(ct, *operands, **params), operand.aval.shape))
+    return tuple(results)
+
+
+def _elementwise_batch(
+    name: str, size: int, operands: Any, batched: Any, params: Any, mode: Any
+) -> tuple[Any, Any]:
+    primitive = primitives[name]
+    example: tuple[int, ...] = ()
+    for x, mapped in zip(operands, batched, strict=True):
+        shape = x.shape[1:] if mapped else x.shape
+        if shape != ():
+            example = shape
+    full = (size, *example)
+    aligned = []
+    for x, mapped in zip(operands, batched, strict=True):
+        if x.shape == full and mapped:
+            aligned.append(x)
+        elif mapped:  # a per-example scalar beside per-example arrays
+            aligned.append(
+                bind_primitive(primitives["broadcast"], (x,), {"shape": full, "axes": (0,)})
+            )
+        elif x.shape == ():
+            aligned.append(x)
+        else:
+            aligned.append(batch_to(x, False, size))
+    result = bind_primitive(primitive, aligned, params)
+    outs = result if primitive.multiple_outputs else (result,)
+    return outs, (True,) * len(outs)
+
+
+def elementwise(
+    name: str,
+    reference: Callable[..., Any],
+    *,
+    doc: str,
+    jvp: Any = None,
+    transpose: Any = None,
+    promote: Any = None,
+    dtypes: str = ANY,
+    not_differentiable: str | None = None,
+    commutative: bool = False,
+    operator: str | None = None,
+    public: str | bool = True,
+    numpy: tuple[Any, ...] | None = None,
+    outputs: int = 1,
+    samples: Samples = Samples(),
+    ulp: dict[str, float] | None = None,
+) -> Primitive:
+    """Declare an operation that acts on each element by itself.
+
+    `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
+    operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
+    linear in that operand. `promote`: operand types to (own operand types, result types); a NumPy
+    ufunc as reference brings its own. `operator`: the Python operator (`"add"` for `__add__`).
+    """
+    is_ufunc = isinstance(reference, np.ufunc)
+    if promote is None:
+        _demand(
+            is_ufunc, name, "needs promote=, since its reference is not a ufunc that has a rule."
+        )
+        promote = _ufunc_promotion(reference)  # type: ignore[arg-type]
+    _demand(
+        jvp is not None or not_differentiable is not None or not set(dtypes) & set(INEXACT),
+        name,
+        "needs jvp=, or not_differentiable= with the reason.",
+    )
+    jvps = jvp if isinstance(jvp, tuple) else (jvp,)
+    transposes = transpose if isinstance(transpose, tuple) or transpose is None else (transpose,)
+    primitive = register(
+        Primitive(
+            name=name,
+            kind="elementwise",
+            doc=doc,
+            type_rule=partial(_elementwise_type, name, promote),
+            reference=reference,
+            differentiate=None if jvp is None else partial(_elementwise_differentiate, jvps),
+            transpose=None if transposes is None else partial(_elementwise_transpose, transposes),
+            batch=partial(_elementwise_batch, name),
+            not_differentiable=not_differentiable,
+            multiple_outputs=outputs > 1,
+            commutative=commutative,
+            operator=operator,
+            call=partial(_apply_elementwise, promote),
+            public=(name if public is True else public) or None,
+            numpy=numpy if numpy is not None else ((reference,) if is_ufunc else ()),
+            dtypes=dtypes,
+            samples=samples,
+            ulp=ulp or {},
+        )
+    )
+    for function in primitive.numpy:
+        array_functions[function] = primitive
+    if operator is not None:
+        _install_operator(primitive, promote, operator)
+    return primitive
+
+
+def _install_operator(primitive: Primitive, promote: Any, operator: str) -> None:
+    """Give tracers the Python operator, its reflection and its in-place form."""
+
+    def unary(self: Tracer) -> Any:
+        return _record_elementwise(promote, primitive, (self,), {}, self.var.aval.weak)
+
+    def forward(self: Tracer, other: Any) -> Any:
+        if not _is_operand(other):
+            return NotImplemented
+        return _record_elementwise(promote, primitive, (self, other), {}, self.var.aval.weak)
+
+    def reflected(self: Tracer, other: Any) -> Any:
+        if not _is_operand(other):
+            return NotImplemented
+        return _record_elementwise(promote, primitive, (other, self), {}, self.var.aval.weak)
+
+    if primitive.reference.nin == 1:  # type: ignore[attr-defined]
+        setattr(Tracer, f"__{operator}__", unary)
+        return
+    setattr(Tracer, f"__{operator}__", forward)
+    if operator not in ("eq", "ne", "lt", "le", "gt", "ge"):
+        setattr(Tracer, f"__r{operator}__", reflected)
+        setattr(Tracer, f"__i{operator}__", in_place(forward, primitive.name))
+
+
+def in_place(operator: Callable[[Any, Any], Any], name: str) -> Callable[[Any, Any], Any]:
+    """Return the in-place form of a binary operator on tracers."""
+
+    def apply(self: Tracer, other: Any) -> Any:
+        result = operator(self, other)
+        if result is NotImplemented or self.var.aval.ndim == 0:
+            return result  # Python and NumPy scalars are immutable: the name is bound anew
+        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                message(
+                    f"in-place {name}",
+                    f"the result must fit into the array's type {self.aval}",
+                    f"result={result.aval}",
+                    line=user_line(),
+                    fix="write x = x op y instead.",
+                )
+            )
+        return self.replace_by(convert(result, self.dtype))
+
+    return apply
+
+
+def _is_operand(value: Any) -> bool:
+    kind = type(value)
+    return kind is Tracer or kind in PYTHON_SCALARS or hasattr(value, "dtype")
+
+
+# ----------------------------------------------------------------------- reductions and shape ops
+
+
+def _reduction_type(dtype_of: Any, *avals: ArrayType, axes: tuple[int, ...], **params: Any) -> Any:
+    (x,) = avals
+    shape = tuple(size for i, size in enumerate(x.shape) if i not in axes)
+    return array_type(shape, dtype_of(x.dtype))
+
+
+def _reduction_batch(
+    name: str, size: int, operands: Any, batched: Any, params: Any, mode: Any
+) -> tuple[Any, Any]:
+    shifted = {**params, "axes": tuple(axis + 1 for axis in params["axes"])}
+    return (bind_primitive(primitives[name], operands, shifted),), (True,)
+
+
+def reduction(
+    name: str,
+    reference: Callable[..., Any],
+    *,
+    doc: str,
+    jvp: Any = None,
+    transpose: Any = None,
+    not_differentiable: str | None = None,
+    dtypes: str = ANY,
+    result_dtype: Callable[[np.dtype], Any] = lambda dtype: dtype,
+    identity: Any = None,
+    samples: Samples | None = None,
+    ulp: dict[str, float] | None = None,
+) -> Primitive:
+    """Declare a reduction of one operand over `axes` (a sorted tuple; the axes disappear).
+
+    `reference(x, axes)`; `jvp(t, out, x, axes)`; `transpose(ct, aval, axes)` if linear.
+    """
+    _demand(
+        jvp is not None or not_differentiable is not None or not set(dtypes) & set(INEXACT),
+        name,
+        "needs jvp=, or not_differentiable= with the reason.",
+    )
+
+    def differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
+        return (jvp(tangents[0], outs[0], operands[0], **params),)
+
+    def transpose_rule(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
+        return (transpose(cts[0], operands[0].aval, **params),)
+
+    return register(
+        Primitive(
+            name=name,
+            kind="reduction",
+            doc=doc,
+            type_rule=partial(_reduction_type, result_dtype),
+            reference=reference,
+            differentiate=None if jvp is None else differentiate,
+            transpose=None if transpose is None else transpose_rule,
+            batch=partial(_reduction_batch, name),
+            not_differentiable=not_differentiable,
+            dtypes=dtypes,
+            samples=samples
+            or Samples(
+                shapes=(((5,),), ((3, 4),), ((3, 4),), ((2, 3, 4),)),
+                params=({"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 1)}, {"axes": (0, 2)}),
+            ),
+            ulp=ulp or {},
+        )
+    )
+
+
+def expand_reduced(x: Any, aval_shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    """Return a reduction's result broadcast back over the axes it removed."""
+    kept = tuple(i for i in range(len(aval_shape)) if i not in axes)
+    return bind_primitive(primitives["broadcast"], (x,), {"shape": aval_shape, "axes": kept})
+
+
+def shape_op(
+    name: str,
+    reference: Callable[..., Any],
+    *,
+    doc: str,
+    type_rule: Callable[..., Any],
+    transpose: Callable[..., Any],
+    batch: Callable[..., Any],
+    view: bool = False,
+    samples: Samples,
+) -> Primitive:
+    """Declare an operation that rearranges the elements of one operand: linear, of any type.
+
+    `transpose(ct, aval, **params) -> ct`; `batch(size, **params) -> params` of the same operation
+    on an operand with a leading mapped axis, given the operand's per-example shape as `shape_in`.
+    """
+
+    def differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
+        return (bind_primitive(primitives[name], (tangents[0],), params),)
+
+    def transpose_rule(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
+        return (transpose(cts[0], operands[0].aval, **params),)
+
+    def batch_rule(size: int, operands: Any, batched: Any, params: Any, mode: Any) -> Any:
+        (x,) = operands
+        mapped = batch(size, x.shape[1:], **params)
+        return (bind_primitive(primitives[name], (x,), mapped),), (True,)
+
+    return register(
+        Primitive(
+            name=name,
+            kind="shape",
+            doc=doc,
+            type_rule=type_rule,
+            reference=reference,
+            differentiate=differentiate,
+            transpose=transpose_rule,
+            batch=batch_rule,
+            view=view,
+            samples=samples,
+        )
+    )
+
+
+def library_op(
+    name: str,
+    reference: Callable[..., Any],
+    *,
+    doc: str,
+    kind: str = "library",
+    type_rule: Callable[..., Any],
+    differentiate: Callable[..., Any] | None = None,
+    transpose: Callable[..., Any] | None = None,
+    batch: Callable[..., Any],
+    not_differentiable: str | None = None,
+    multiple_outputs: bool = False,
+    dtypes: str = ANY,
+    samples: Samples,
+    ulp: dict[str, float] | None = None,
+) -> Primitive:
+    """Declare an operation whose rules are all its own (signatures in ir/primitive.py)."""
+    _demand(
+        differentiate is not None or not_differentiable is not None,
+        name,
+        "needs differentiate=, or not_differentiable= with the reason.",
+    )
+    return register(
+        Primitive(
+            name=name,
+            kind=kind,
+            doc=doc,
+            type_rule=type_rule,
+            reference=reference,
+            differentiate=differentiate,
+            transpose=transpose,
+            batch=batch,
+            not_differentiable=not_differentiable,
+            multiple_outputs=multiple_outputs,
+            dtypes=dtypes,
+            samples=samples,
+            ulp=ulp or {},
+        )
+    )

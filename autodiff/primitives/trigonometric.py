@@ -1,0 +1,155 @@
+"""Trigonometric and hyperbolic functions and their inverses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from autodiff.ir.primitive import Samples
+from autodiff.primitives.arithmetic import guarded_multiply, hypot, negative, where
+from autodiff.primitives.exponential import exp, sqrt
+from autodiff.primitives.families import elementwise
+
+_CIRCLE = Samples(span=(-6.0, 6.0), points=(-0.0, 0.0, 1e-8, 0.5, np.pi, 1e5, np.inf, np.nan))
+_UNIT = Samples(span=(-0.95, 0.95), points=(-1.0, -0.0, 0.0, 1e-8, 1.0, 2.0, np.nan))
+_HYPERBOLIC = Samples(span=(-3.0, 3.0), points=(-0.0, 0.0, 1e-8, 20.0, 88.0, np.inf, np.nan))
+
+sin = elementwise(
+    "sin", np.sin, doc="Sine; x in radians.", jvp=lambda t, out, x: t * cos(x), samples=_CIRCLE
+)
+cos = elementwise(
+    "cos",
+    np.cos,
+    doc="Cosine; x in radians.",
+    jvp=lambda t, out, x: t * negative(sin(x)),
+    samples=_CIRCLE,
+)
+tan = elementwise(
+    "tan",
+    np.tan,
+    doc="Tangent; x in radians.",
+    jvp=lambda t, out, x: t * (1 + out * out),
+    samples=Samples(span=(-1.4, 1.4), points=(-0.0, 0.0, 1e-8, 0.5)),
+)
+arcsin = elementwise(
+    "arcsin",
+    np.arcsin,
+    doc="Inverse sine, in radians.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / sqrt((1 - x) * (1 + x))),
+    numpy=(np.arcsin, np.asin),
+    samples=_UNIT,
+)
+arccos = elementwise(
+    "arccos",
+    np.arccos,
+    doc="Inverse cosine, in radians.",
+    jvp=lambda t, out, x: guarded_multiply(t, -1 / sqrt((1 - x) * (1 + x))),
+    numpy=(np.arccos, np.acos),
+    samples=_UNIT,
+)
+arctan = elementwise(
+    "arctan",
+    np.arctan,
+    doc="Inverse tangent, in radians.",
+    jvp=lambda t, out, x: t / (1 + x * x),
+    numpy=(np.arctan, np.atan),
+    samples=_HYPERBOLIC,
+)
+
+
+def _arctan2_factor(numerator: Any, x: Any, y: Any) -> Any:
+    """numerator / (x**2 + y**2), scaled so that the squares do not overflow; 0 at the origin."""
+    radius = hypot(x, y)
+    at_origin = radius == 0
+    safe = where(at_origin, radius.dtype.type(1), radius)
+    return where(at_origin, radius.dtype.type(0), (numerator / safe) / safe)
+
+
+arctan2 = elementwise(
+    "arctan2",
+    np.arctan2,
+    doc="Angle of the point (y, x) given as arctan2(y, x), in radians; derivative 0 at the origin.",
+    jvp=(
+        lambda t, out, y, x: t * _arctan2_factor(x, x, y),
+        lambda t, out, y, x: t * negative(_arctan2_factor(y, x, y)),
+    ),
+    dtypes="biuf",
+    numpy=(np.arctan2, np.atan2),
+    samples=Samples(span=(0.2, 3.0), points=(-1.0, 0.5, 2.0)),
+)
+sinh = elementwise(
+    "sinh",
+    np.sinh,
+    doc="Hyperbolic sine.",
+    jvp=lambda t, out, x: t * cosh(x),
+    samples=_HYPERBOLIC,
+)
+cosh = elementwise(
+    "cosh",
+    np.cosh,
+    doc="Hyperbolic cosine.",
+    jvp=lambda t, out, x: t * sinh(x),
+    samples=_HYPERBOLIC,
+)
+
+
+def _one_minus_square_of_tanh(x: Any) -> Any:
+    """1 - tanh(x)**2 as 4 e / (1 + e)**2 with e = exp(-2 |x|), which loses no digits."""
+    if x.dtype.kind == "c":
+        return 1 / (cosh(x) * cosh(x))
+    e = exp(-2 * abs(x))
+    return 4 * e / ((1 + e) * (1 + e))
+
+
+tanh = elementwise(
+    "tanh",
+    np.tanh,
+    doc="Hyperbolic tangent.",
+    jvp=lambda t, out, x: t * _one_minus_square_of_tanh(x),
+    samples=_HYPERBOLIC,
+)
+arcsinh = elementwise(
+    "arcsinh",
+    np.arcsinh,
+    doc="Inverse hyperbolic sine.",
+    jvp=lambda t, out, x: t / sqrt(x * x + 1),
+    numpy=(np.arcsinh, np.asinh),
+    samples=_HYPERBOLIC,
+)
+arccosh = elementwise(
+    "arccosh",
+    np.arccosh,
+    doc="Inverse hyperbolic cosine.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / (sqrt(x - 1) * sqrt(x + 1))),
+    numpy=(np.arccosh, np.acosh),
+    samples=Samples(span=(1.1, 4.0), points=(1.0, 2.0, np.inf)),
+)
+arctanh = elementwise(
+    "arctanh",
+    np.arctanh,
+    doc="Inverse hyperbolic tangent.",
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / ((1 - x) * (1 + x))),
+    numpy=(np.arctanh, np.atanh),
+    samples=_UNIT,
+)
+
+_PER_DEGREE = float(np.pi / 180)
+deg2rad = elementwise(
+    "deg2rad",
+    np.deg2rad,
+    doc="Degrees to radians.",
+    jvp=lambda t, out, x: t * _PER_DEGREE,
+    dtypes="biuf",
+    numpy=(np.deg2rad, np.radians),
+    samples=_CIRCLE,
+)
+rad2deg = elementwise(
+    "rad2deg",
+    np.rad2deg,
+    doc="Radians to degrees.",
+    jvp=lambda t, out, x: t * (1 / _PER_DEGREE),
+    dtypes="biuf",
+    numpy=(np.rad2deg, np.degrees),
+    samples=_CIRCLE,
+)
