@@ -1,9 +1,21 @@
-"""Automatic differentiation for plain NumPy and CuPy arrays."""
+"""Automatic differentiation for plain NumPy and CuPy arrays.
+
+    import autodiff as ad
+    ad.grad(f)(x)
+
+`grad`, `value_and_grad`, `jvp`, `vjp`, `linearize`, `jacfwd`, `jacrev`, `hessian`, `vmap` and `jit`
+transform functions written with `autodiff.numpy` or with plain `numpy`.
+"""
 
 __version__ = "0.1.0"
 
-import autodiff.primitives
-from autodiff import numpy as numpy
+import autodiff.primitives as _primitives  # noqa: F401 - fills the registry
+from autodiff import numpy, tree
+from autodiff.api.devices import block_until_ready, default_device
+from autodiff.api.inspection import eval_shape, make_graph, show
+from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
+from autodiff.api.jit import jit
+from autodiff.api.stop_gradient import stop_gradient
 from autodiff.api.transforms import (
     grad,
     jvp,
@@ -12,3 +24,40 @@ from autodiff.api.transforms import (
     value_and_grad,
     vjp,
 )
+from autodiff.api.vmap import vmap
+from autodiff.base.errors import (
+    ConcretizationError,
+    GraphError,
+    LeakedTracerError,
+    MissingRuleError,
+)
+from autodiff.base.settings import configure, override
+
+__all__ = [
+    "ConcretizationError",
+    "GraphError",
+    "LeakedTracerError",
+    "MissingRuleError",
+    "block_until_ready",
+    "configure",
+    "default_device",
+    "eval_shape",
+    "grad",
+    "hessian",
+    "jacfwd",
+    "jacobian",
+    "jacrev",
+    "jit",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "make_graph",
+    "numpy",
+    "override",
+    "show",
+    "stop_gradient",
+    "tree",
+    "value_and_grad",
+    "vjp",
+    "vmap",
+]

@@ -62,6 +62,11 @@ class ArrayType:
     def __deepcopy__(self, memo: Any) -> ArrayType:
         return self
 
+    @property
+    def aval(self) -> ArrayType:
+        """Itself: a type stands for a value of that type where only types matter."""
+        return self
+
     def with_shape(self, shape: Shape) -> ArrayType:
         """Return the strong type of this element type and `shape`."""
         return array_type(shape, self.dtype)

@@ -89,3 +89,6 @@ def format_graph(graph: Graph, indent: str = "") -> str:
     )
     lines.append(f"{indent}}}")
     return "\n".join(lines)
+
+
+Graph.__str__ = format_graph  # type: ignore[method-assign]

@@ -399,6 +399,18 @@ where = elementwise(
 )
 
 
+stop_gradient = elementwise(
+    "stop_gradient",
+    lambda x: x,
+    doc="The number itself, held constant by every derivative.",
+    promote=lambda operands: (operands, operands),
+    jvp=lambda t, out, x: None,
+    public=False,
+    samples=Samples(points=(-1.0, 0.0)),
+)
+stop_gradient.view = True
+
+
 def _real_of(dtype_of: Any) -> Any:
     def promote(operands: tuple[Any, ...]) -> Any:
         own = tuple(o if isinstance(o, np.dtype) else np.dtype(o) for o in operands)

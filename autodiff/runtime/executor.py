@@ -49,6 +49,10 @@ class Executable:
         program = self._programs.get(module)
         if program is None:
             program = self._next_program(module)
+        if module is not np:
+            arguments = tuple(
+                module.asarray(x) if type(x) is np.ndarray else x for x in arguments
+            )
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray

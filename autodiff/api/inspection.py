@@ -1,0 +1,99 @@
+"""Looking at what a function becomes: its graph, its types, the text of each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from autodiff.api.trace import check_leaves, function_name, leaf_types, trace_function
+from autodiff.base import pytree
+from autodiff.base.errors import message
+from autodiff.codegen.array_program import emit_array_program
+from autodiff.ir.graph import Graph
+from autodiff.passes.pipeline import simplification_steps, simplify
+
+STAGES = ("graph", "passes", "source")
+
+
+def make_graph(fun: Callable[..., Any]) -> Callable[..., Graph]:
+    """Return a function that, called as `fun`, gives its graph instead of its result.
+
+    Arguments may be arrays or types (`eval_shape`'s results). Printing the graph shows it.
+
+    >>> import numpy as np
+    >>> print(make_graph(lambda x: x * 2.0 + 1.0)(np.zeros(3)))  # doctest: +ELLIPSIS
+    graph (a: float64[3]) {
+      b: float64[3] = multiply a 2.0:float64 ...
+      c: float64[3] = add b 1.0:float64 ...
+      return c
+    }
+    """
+
+    @wraps(fun, updated=())
+    def graph_of(*args: Any, **kwargs: Any) -> Graph:
+        leaves, tree = pytree.flatten((args, kwargs))
+        check_leaves("make_graph", fun, (args, kwargs), leaves)
+
+        def apply(*tracers: Any) -> Any:
+            positional, named = pytree.unflatten(tree, tracers)
+            return fun(*positional, **named)
+
+        return trace_function(
+            apply,
+            leaf_types(leaves),
+            function="make_graph",
+            name=function_name(fun),
+            values=None,
+            inline_literals=True,
+        ).graph
+
+    return graph_of
+
+
+def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return the types of `fun`'s output, as a pytree of `ArrayType`, without computing anything.
+
+    >>> import numpy as np
+    >>> eval_shape(np.dot, np.zeros((2, 3)), np.zeros(3))
+    float64[2]
+    """
+    leaves, tree = pytree.flatten((args, kwargs))
+    check_leaves("eval_shape", fun, (args, kwargs), leaves)
+
+    def apply(*tracers: Any) -> Any:
+        positional, named = pytree.unflatten(tree, tracers)
+        return fun(*positional, **named)
+
+    traced = trace_function(
+        apply, leaf_types(leaves), function="eval_shape", name=function_name(fun), values=None
+    )
+    return traced.unflatten([aval.strong() for aval in traced.graph.output_types])
+
+
+def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: Any) -> None:
+    """Print what `fun` becomes for these arguments.
+
+    Args:
+        stage: "graph" as traced; "passes", the graph after each simplifying pass that changed it;
+            "source", the program that runs.
+
+    Raises:
+        ValueError: `stage` is none of these.
+    """
+    if stage not in STAGES:
+        raise ValueError(
+            message("show", f"stage must be one of {', '.join(STAGES)}", f"stage={stage!r}")
+        )
+    graph = make_graph(fun)(*args, **kwargs)
+    if stage == "graph":
+        print(graph)
+    elif stage == "source":
+        print(emit_array_program(simplify(graph)).source, end="")
+    else:
+        print(f"traced:\n{graph}")
+        before = graph
+        for name, after in simplification_steps(graph):
+            if after is not before:
+                print(f"after {name}:\n{after}")
+            before = after

@@ -1,0 +1,306 @@
+"""jit: a function traced once per combination of types, then run as a compiled program."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from functools import update_wrapper
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+from autodiff.api.trace import (
+    Traced,
+    array_leaf,
+    check_leaves,
+    check_one_device,
+    function_name,
+    is_traced,
+    trace_function,
+)
+from autodiff.base import pytree
+from autodiff.base.errors import message
+from autodiff.base.settings import settings
+from autodiff.base.source_info import user_line
+from autodiff.ir.avals import PYTHON_SCALARS, type_of
+from autodiff.ir.builder import Tracer, bind_primitive, replay
+from autodiff.ir.primitive import primitives
+from autodiff.runtime.executor import Executable
+
+
+class _Compiled:
+    """One traced combination of types: the graph, and the program made from it on first use."""
+
+    __slots__ = ("constants", "program", "traced")
+
+    def __init__(self, traced: Traced) -> None:
+        self.traced = traced
+        self.constants = tuple(traced.constants)
+        self.program = Executable(traced.graph, compile_now=True)
+
+
+class JittedFunction:
+    """What `jit` returns: call it as the function it wraps."""
+
+    def __init__(
+        self,
+        fun: Callable[..., Any],
+        static_argnums: tuple[int, ...],
+        static_argnames: frozenset[str],
+        donate_argnums: tuple[int, ...],
+        inline: bool,
+    ) -> None:
+        update_wrapper(self, fun, updated=())
+        self._fun = fun
+        self._static_argnums = static_argnums
+        self._static_argnames = static_argnames
+        self._donate_argnums = donate_argnums
+        self._inline = inline
+        self._has_static = bool(static_argnums or static_argnames)
+        self._cache: dict[Any, _Compiled] = {}
+        self._traces = 0
+        self._last_key: Any = None
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function; trace it first if this combination of types is new."""
+        if self._has_static:
+            static, args, kwargs = self._split_static(args, kwargs)
+        else:
+            static = ()
+        leaves, tree = pytree.flatten((args, kwargs) if kwargs else args)
+        types = []
+        traced = False
+        for leaf in leaves:
+            kind = type(leaf)
+            if kind is np.ndarray:
+                types.append((leaf.shape, leaf.dtype))
+            elif kind in PYTHON_SCALARS:
+                types.append(kind)
+            elif kind is Tracer:
+                traced = True
+                types.append(leaf.var.aval)
+            else:
+                types.append((getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind))
+        key = (tree, tuple(types), static, settings().code_key)
+        compiled = self._cache.get(key)
+        if compiled is None:
+            compiled = self._trace(key, args, kwargs, leaves, tree, static)
+        inputs = [array_leaf(leaf) for leaf in leaves]
+        if traced or is_traced(compiled.constants):
+            return self._record(compiled, inputs)
+        outputs = compiled.program(*inputs, *compiled.constants)
+        return pytree.unflatten(compiled.traced.out_tree, outputs)
+
+    def clear_cache(self) -> None:
+        """Forget every traced combination of types."""
+        self._cache.clear()
+
+    def _record(self, compiled: _Compiled, inputs: list[Any]) -> Any:
+        graph = compiled.traced.graph
+        operands = [*inputs, *compiled.constants]
+        if self._inline:
+            outputs = replay(graph, (), operands)
+        else:
+            outputs = bind_primitive(
+                primitives["call"], operands, {"graph": graph, "name": function_name(self._fun)}
+            )
+        return pytree.unflatten(compiled.traced.out_tree, outputs)
+
+    def _split_static(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+        where = {i % len(args) for i in self._static_argnums if -len(args) <= i < len(args)}
+        static: list[Any] = [(i, args[i]) for i in sorted(where)]
+        static += [(name, kwargs[name]) for name in sorted(self._static_argnames & set(kwargs))]
+        for name, value in static:
+            try:
+                hash(value)
+            except TypeError:
+                raise TypeError(
+                    message(
+                        "jit",
+                        "a static argument must be hashable",
+                        f"{name}={value!r} of type {type(value).__name__}",
+                        line=user_line(),
+                        fix="pass a tuple in place of a list, or do not make the argument static.",
+                    )
+                ) from None
+        dynamic = tuple(arg for i, arg in enumerate(args) if i not in where)
+        named = {k: v for k, v in kwargs.items() if k not in self._static_argnames}
+        return tuple((name, type(value), value) for name, value in static), dynamic, named
+
+    def _trace(
+        self, key: Any, args: Any, kwargs: Any, leaves: list[Any], tree: Any, static: Any
+    ) -> _Compiled:
+        check_leaves("jit", self._fun, args if not kwargs else (args, kwargs), leaves)
+        check_one_device("jit", leaves, lambda: [f"array {i}" for i in range(len(leaves))])
+
+        def apply(*tracers: Any) -> Any:
+            rebuilt = pytree.unflatten(tree, tracers)
+            positional, named = rebuilt if kwargs else (rebuilt, {})
+            positional = list(positional)
+            named = dict(named)
+            for name, _, value in static:
+                if isinstance(name, int):
+                    positional.insert(name, value)
+                else:
+                    named[name] = value
+            return self._fun(*positional, **named)
+
+        traced = trace_function(
+            apply,
+            [type_of(leaf) for leaf in leaves],
+            function="jit",
+            name=function_name(self._fun),
+            values=None,
+            inline_literals=True,
+        )
+        compiled = _Compiled(traced)
+        self._traces += 1
+        if self._traces == settings().retrace_notice + 1:
+            warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
+        self._last_key = key
+        if not is_traced(compiled.constants):  # a closure over a traced value is good for one call
+            self._cache[key] = compiled
+        return compiled
+
+    def _difference(self, key: Any) -> str:
+        parts = []
+        for what, new, old in zip(
+            ("the structure", "the types", "the static arguments", "the settings"),
+            key,
+            self._last_key,
+            strict=True,
+        ):
+            if new != old:
+                parts.append(f"{what} of the call: {_readable(new)} after {_readable(old)}")
+        return message(
+            "jit",
+            f"{function_name(self._fun)} has been traced {self._traces} times; the last time "
+            f"{'; '.join(parts) or 'nothing of its key'} differed",
+            line=user_line(),
+            fix="pass arrays of equal shapes and types, pad them, or make fewer arguments static; "
+            "jit the function once, outside of loops.",
+        )
+
+
+def _readable(value: Any) -> str:
+    return repr(value) if len(repr(value)) < 200 else repr(value)[:200] + "..."
+
+
+def _positions(function: str, name: str, value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    positions = (value,) if isinstance(value, int | np.integer) else tuple(value)
+    if not all(isinstance(i, int | np.integer) for i in positions):
+        raise TypeError(
+            message(function, f"{name} must be an int or a sequence of ints", f"{name}={value!r}")
+        )
+    return tuple(int(i) for i in positions)
+
+
+def _with_names(
+    fun: Any, argnums: tuple[int, ...], argnames: frozenset[str]
+) -> tuple[tuple[int, ...], frozenset[str]]:
+    """Let a static argument be passed by position or by keyword, however it was named."""
+    try:
+        parameters = list(inspect.signature(fun).parameters.values())
+    except (TypeError, ValueError):
+        return argnums, argnames
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    names = set(argnames)
+    positions = set(argnums)
+    has_keywords = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    known = {p.name for p in parameters}
+    for name in argnames:
+        if name in positional:
+            positions.add(positional.index(name))
+        elif name not in known and not has_keywords:
+            raise ValueError(
+                message(
+                    "jit",
+                    f"static_argnames must name parameters of {function_name(fun)}",
+                    f"{name!r} where the parameters are {', '.join(known)}",
+                )
+            )
+    for i in argnums:
+        if -len(positional) <= i < len(positional):
+            names.add(positional[i])
+    return tuple(sorted(positions)), frozenset(names)
+
+
+def jit(
+    fun: Callable[..., Any] | None = None,
+    *,
+    static_argnums: int | Sequence[int] | None = None,
+    static_argnames: str | Sequence[str] | None = None,
+    donate_argnums: int | Sequence[int] | None = None,
+    inline: bool = False,
+) -> Any:
+    """Return `fun` compiled: traced once per combination of types, then run without its Python code.
+
+    Usable as a decorator, with or without arguments. Arrays met while tracing (in globals and
+    closures) are copied into the program.
+
+    Args:
+        fun: a function of arrays and pytrees of arrays, whose control flow does not depend on their
+            values.
+        static_argnums, static_argnames: arguments that are part of the program: any hashable
+            Python values; another value traces anew. Naming one by position or by name covers both.
+        donate_argnums: arguments the caller will not use again, whose memory may hold results.
+        inline: inside another trace, record the equations one by one rather than one call.
+
+    Raises:
+        ConcretizationError: Python asked for the value of a traced argument.
+        TypeError: an argument is neither array nor static; a static one is not hashable.
+
+    Warns:
+        RuntimeWarning: once, when a function is traced for the ninth time, with what differed.
+
+    >>> import numpy as np
+    >>> @jit
+    ... def f(x):
+    ...     return np.sin(x) ** 2
+    >>> f(np.zeros(2))
+    array([0., 0.])
+    """
+    if fun is None:
+
+        def decorate(function: Callable[..., Any]) -> Any:
+            return jit(
+                function,
+                static_argnums=static_argnums,
+                static_argnames=static_argnames,
+                donate_argnums=donate_argnums,
+                inline=inline,
+            )
+
+        return decorate
+    if not callable(fun):
+        raise TypeError(
+            message(
+                "jit",
+                "the first argument must be a function",
+                f"fun={fun!r}",
+                line=user_line(),
+                fix="write jit(f)(x), not jit(f(x)).",
+            )
+        )
+    names = (static_argnames,) if isinstance(static_argnames, str) else static_argnames or ()
+    static = _positions("jit", "static_argnums", static_argnums)
+    donated = _positions("jit", "donate_argnums", donate_argnums)
+    positions, named = _with_names(fun, static, frozenset(names))
+    if set(positions) & set(donated):
+        raise ValueError(
+            message(
+                "jit",
+                "an argument must not be both static and donated",
+                f"static_argnums={static_argnums!r}, donate_argnums={donate_argnums!r}",
+            )
+        )
+    return JittedFunction(fun, positions, named, donated, inline)

@@ -1,0 +1,63 @@
+"""Devices: which array module makes new arrays, and waiting for a device to finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from autodiff.base.array_modules import module_of
+from autodiff.base.errors import message
+from autodiff.base.settings import settings
+
+
+@lru_cache(maxsize=1)
+def _usable_gpu() -> tuple[ModuleType | None, str]:
+    """Return CuPy if it has a device, and otherwise why not. Looks once per process."""
+    if find_spec("cupy") is None:
+        return None, "CuPy is not installed"
+    try:
+        cupy = import_module("cupy")
+        if cupy.cuda.runtime.getDeviceCount() > 0:
+            return cupy, ""
+    except Exception as error:  # an unusable driver shows in many ways, all meaning: no device
+        return None, f"CuPy finds no device ({type(error).__name__}: {error})"
+    return None, "CuPy finds no device"
+
+
+def default_array_module() -> ModuleType:
+    """Return the module whose arrays creation functions make: `numpy`, or `cupy`.
+
+    Raises:
+        RuntimeError: the setting asks for a GPU and none is usable; the message says why.
+    """
+    wanted = settings().device
+    if wanted == "cpu":
+        return np
+    module, reason = _usable_gpu()
+    if module is not None:
+        return module
+    if wanted == "gpu":
+        raise RuntimeError(
+            message(
+                "default_device",
+                "a GPU must be usable",
+                f"device='gpu' where {reason}",
+                fix="pip install 'autodiff[cuda13]', or set AUTODIFF_DEVICE=cpu.",
+            )
+        )
+    return np
+
+
+def wait_for(arrays: Sequence[Any]) -> None:
+    """Wait until the devices have finished computing `arrays`."""
+    for array in arrays:
+        module = module_of(array)
+        if module is not None and module is not np:
+            module.cuda.get_current_stream().synchronize()
+            return
