@@ -17,8 +17,10 @@ from autodiff.primitives.families import (
     elementwise,
     full_like_type,
     in_place,
+    neutral,
 
     selection_type,
+    undone,
 )
 
 _PAIRS = (-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0)
@@ -31,6 +33,7 @@ add = elementwise(
     transpose=(lambda ct, x, y: ct, lambda ct, x, y: ct),
     commutative=True,
     operator="add",
+    simplify=neutral(left=-0.0, right=-0.0),
     samples=Samples(points=_PAIRS),
 )
 
@@ -42,6 +45,7 @@ subtract = elementwise(
     transpose=(lambda ct, x, y: ct, lambda ct, x, y: -ct),
     dtypes=NUMERIC,
     operator="sub",
+    simplify=neutral(right=0.0),
     samples=Samples(points=_PAIRS),
 )
 
@@ -53,6 +57,7 @@ negative = elementwise(
     transpose=lambda ct, x: -ct,
     dtypes=NUMERIC,
     operator="neg",
+    simplify=undone,
     samples=Samples(points=_PAIRS),
 )
 
@@ -64,6 +69,7 @@ positive = elementwise(
     transpose=lambda ct, x: ct,
     dtypes=NUMERIC,
     operator="pos",
+    simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(points=_PAIRS),
 )
 
@@ -75,6 +81,7 @@ multiply = elementwise(
     transpose=(lambda ct, x, y: ct * y, lambda ct, x, y: x * ct),
     commutative=True,
     operator="mul",
+    simplify=neutral(left=1.0, right=1.0),
     samples=Samples(points=_PAIRS),
 )
 
@@ -114,6 +121,7 @@ divide = elementwise(
     transpose=(lambda ct, x, y: ct / y, None),
     operator="truediv",
     numpy=(np.divide, np.true_divide),
+    simplify=neutral(right=1.0),
     samples=Samples(span=(0.5, 3.0), points=_PAIRS),
 )
 
@@ -406,6 +414,7 @@ stop_gradient = elementwise(
     promote=lambda operands: (operands, operands),
     jvp=lambda t, out, x: None,
     public=False,
+    simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(points=(-1.0, 0.0)),
 )
 stop_gradient.view = True
@@ -482,6 +491,11 @@ conjugate = elementwise(
     jvp=lambda t, out, x: conjugate(t),
     transpose=lambda ct, x: conjugate(ct),
     dtypes=NUMERIC,
+    simplify=lambda eqn, made_by: (
+        undone(eqn, made_by)
+        if dtypes.is_complex(eqn.inputs[0].aval.dtype)
+        else eqn.inputs[0]
+    ),
     samples=Samples(points=(-1.0, 0.0)),
 )
 

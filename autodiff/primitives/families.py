@@ -19,6 +19,7 @@ from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
 from autodiff.ir.builder import Tracer, bind_primitive, record, trace_of
+from autodiff.ir.graph import Literal
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
     LinearOperand,
@@ -95,6 +96,38 @@ def batch_to(x: Any, batched: bool, size: int) -> Any:
     )
 
 
+def neutral(*, left: float | None = None, right: float | None = None) -> Any:
+    """Return the simplify rule of an operation that a literal operand leaves without effect.
+
+    `left` and `right` are that literal as first and second operand; its sign of zero counts.
+    """
+
+    def is_neutral(atom: Any, value: float | None) -> bool:
+        if value is None or type(atom) is not Literal or not atom.is_scalar:
+            return False
+        if not dtypes.is_inexact(atom.aval.dtype):
+            return bool(atom.value == value)
+        number = complex(atom.value)
+        return number == value and np.signbit(number.real) == np.signbit(value)
+
+    def rule(eqn: Any, made_by: Any) -> Any:
+        x, y = eqn.inputs
+        if dtypes.is_complex(eqn.outputs[0].aval.dtype):
+            return None  # complex arithmetic with a real literal may turn the sign of a zero
+        if is_neutral(y, right):
+            return x
+        return y if is_neutral(x, left) else None
+
+    return rule
+
+
+def undone(eqn: Any, made_by: Any) -> Any:
+    """The simplify rule of an operation that is its own inverse."""
+    (x,) = eqn.inputs
+    before = made_by(x)
+    return before.inputs[0] if before is not None and before.primitive is eqn.primitive else None
+
+
 def is_linear(operand: Any) -> bool:
     """Return whether a transpose rule's operand is the one whose cotangent is wanted."""
     return type(operand) is LinearOperand
@@ -106,6 +139,9 @@ def _demand(condition: bool, name: str, sentence: str) -> None:
 
 
 # ------------------------------------------------------------------------------------ elementwise
+
+
+_NO_SAMPLES = Samples()
 
 
 class Plan:
@@ -360,14 +396,15 @@ def elementwise(
     public: str | bool = True,
     numpy: tuple[Any, ...] | None = None,
     outputs: int = 1,
-    samples: Samples = Samples(),
+    simplify: Any = None,
+    samples: Samples = _NO_SAMPLES,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:
     """Declare an operation that acts on each element by itself.
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `promote`: operand types to (own operand types, result types); a NumPy
+    linear in that operand. `simplify`: see ir/primitive.py. `promote`: operand types to (own operand types, result types); a NumPy
     ufunc as reference brings its own. `operator`: the Python operator (`"add"` for `__add__`).
     """
     is_ufunc = isinstance(reference, np.ufunc)
@@ -403,6 +440,7 @@ def elementwise(
             dtypes=dtypes,
             samples=samples,
             ulp=ulp or {},
+            simplify=simplify,
         )
     )
     for function in primitive.numpy:
@@ -547,6 +585,7 @@ def shape_op(
     transpose: Callable[..., Any],
     batch: Callable[..., Any],
     view: bool = False,
+    simplify: Any = None,
     samples: Samples,
 ) -> Primitive:
     """Declare an operation that rearranges the elements of one operand: linear, of any type.
@@ -577,6 +616,7 @@ def shape_op(
             transpose=transpose_rule,
             batch=batch_rule,
             view=view,
+            simplify=simplify,
             samples=samples,
         )
     )

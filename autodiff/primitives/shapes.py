@@ -10,7 +10,7 @@ from autodiff.base import dtypes as element_types
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import Primitive, Samples, primitives
-from autodiff.primitives.families import batch_to, elementwise, is_linear, library_op, shape_op
+from autodiff.primitives.families import batch_to, convert, elementwise, is_linear, library_op, shape_op
 
 Shape = tuple[int, ...]
 
@@ -26,7 +26,7 @@ def _cast_reference(x: Any, *, dtype: np.dtype) -> Any:
 
 
 def _cast_jvp(t: Any, out: Any, x: Any, *, dtype: np.dtype) -> Any:
-    return cast(t, dtype=dtype) if element_types.is_inexact(dtype) else None
+    return convert(t, dtype) if element_types.is_inexact(dtype) else None
 
 
 def _cast(primitive: Primitive, x: Any, *, dtype: Any) -> Any:
@@ -39,8 +39,9 @@ cast = elementwise(
     doc="The same numbers as another element type; complex to real keeps the real part.",
     promote=lambda operands: (operands, operands),
     jvp=_cast_jvp,
-    transpose=lambda ct, x, *, dtype: cast(ct, dtype=x.aval.dtype),
+    transpose=lambda ct, x, *, dtype: convert(ct, x.aval.dtype),
     public=False,
+    simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(
         points=(-1.5, 0.0, 2.0), params=tuple({"dtype": np.dtype(d)} for d in ("f4", "f8", "i4"))
     ),
@@ -99,6 +100,7 @@ broadcast = shape_op(
         "axes": (0, *(axis + 1 for axis in axes)),
     },
     view=True,
+    simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(
         shapes=(((3,),), ((),), ((2, 1),)),
         params=(
@@ -122,6 +124,7 @@ reshape = shape_op(
     transpose=lambda ct, aval, *, shape: reshape(ct, shape=aval.shape),
     batch=lambda size, shape_in, *, shape: {"shape": (size, *shape)},
     view=True,
+    simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(
         shapes=(((2, 6),), ((4,),), ((1, 1),)),
         params=({"shape": (3, 4)}, {"shape": (2, 1, 2)}, {"shape": ()}),
@@ -143,6 +146,9 @@ transpose = shape_op(
         "permutation": (0, *(axis + 1 for axis in permutation))
     },
     view=True,
+    simplify=lambda eqn, made_by: (
+        eqn.inputs[0] if eqn.params["permutation"] == tuple(range(eqn.inputs[0].aval.ndim)) else None
+    ),
     samples=Samples(
         shapes=(((2, 3),), ((2, 3, 4),)),
         params=({"permutation": (1, 0)}, {"permutation": (2, 0, 1)}),
