@@ -30,7 +30,6 @@ REQUIREMENTS = (
     "scipy>=1.13,<2",
     "numba>=0.61,<1",
     "ml_dtypes>=0.5,<1",
-    "optree>=0.14,<1",
     "opt_einsum>=3.4,<4",
 )
 _CUPY_DISTRIBUTIONS = ("cupy-cuda13x", "cupy-cuda12x", "cupy")

@@ -52,7 +52,7 @@ def test_it_reports_this_machine():
     lines = [line.split() for line in run.stdout.splitlines()]
     named = {words[0] for words in lines if words}
     assert {"autodiff", "python", "platform", "numpy", "scipy", "numba", "llvmlite"} <= named
-    assert {"ml_dtypes", "optree", "opt_einsum", "driver"} <= named
+    assert {"ml_dtypes", "opt_einsum", "driver"} <= named
     assert {setting.environment for setting in settings.TABLE} <= named
 
 

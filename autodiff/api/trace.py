@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from autodiff.base import pytree
 from autodiff.base.array_modules import common_module, module_of
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import message
+from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, is_arraylike, type_of
 from autodiff.ir.builder import Trace, Tracer, replay
@@ -179,6 +181,8 @@ def trace_function(
     except BaseException:
         trace.abandon()
         raise
+    if "trace" in settings().debug:
+        print(f"{trace.name}:\n{graph}", file=sys.stderr)
     return Traced(hoisted(graph), constants, out_tree, len(leaves), aux_tree, tuple(aux_static))
 
 

@@ -13,7 +13,6 @@ from autodiff.api.trace import (
 
     array_leaf,
     check_leaves,
-    check_one_device,
     function_name,
 
     leaf_paths,
@@ -51,62 +50,33 @@ def result_array(value: Any) -> Any:
     return np.asarray(value) if module is None else module.asarray(value)
 
 
-class _Arguments:
-    """A call's arguments, split into what is differentiated and what is not.
+class _Selected:
+    """A call's differentiated arguments, flattened; the others stay as the caller gave them."""
 
-    `leaves` are the traced inputs: those of the differentiated arguments, then the arrays among the
-    other arguments' leaves, so that they need not be copied into the graph.
-    """
-
-    __slots__ = ("apply", "leaves", "trees", "wanted")
+    __slots__ = ("apply", "leaves", "trees")
 
     def __init__(
-        self, function: str, fun: Any, argnums: tuple[int, ...], args: Any, kwargs: Any
+        self, function: str, fun: Any, positions: tuple[int, ...], args: Any, kwargs: Any
     ) -> None:
         leaves: list[Any] = []
-        trees: list[tuple[int, pytree.TreeDef]] = []
-        for i in argnums:
+        trees: list[pytree.TreeDef] = []
+        for i in positions:
             flat, tree = pytree.flatten(args[i])
-            trees.append((i, tree))
+            trees.append(tree)
             leaves += flat
-        count = len(leaves)
-        others: list[tuple[int, pytree.TreeDef, list[Any], list[int]]] = []
-        for i, arg in enumerate(args):
-            if i in argnums:
-                continue
-            if module_of(arg) is None and not isinstance(arg, tuple | list | dict):
-                continue
-            flat, tree = pytree.flatten(arg)
-            where = [k for k, leaf in enumerate(flat) if hasattr(leaf, "shape") and is_array(leaf)]
-            if where:
-                others.append((i, tree, flat, where))
-                leaves += [flat[k] for k in where]
 
         def apply(*tracers: Any) -> Any:
             given = list(args)
-            position = 0
-            for i, tree in trees:
-                given[i] = pytree.unflatten(tree, tracers[position : position + tree.num_leaves])
-                position += tree.num_leaves
-            for i, tree, flat, where in others:
-                filled = list(flat)
-                for k in where:
-                    filled[k] = tracers[position]
-                    position += 1
-                given[i] = pytree.unflatten(tree, filled)
+            start = 0
+            for i, tree in zip(positions, trees, strict=True):
+                given[i] = pytree.unflatten(tree, tracers[start : start + tree.num_leaves])
+                start += tree.num_leaves
             return fun(*given, **kwargs)
 
+        check_leaves(function, fun, [args[i] for i in positions], leaves)
         self.apply = apply
         self.leaves = leaves
         self.trees = trees
-        self.wanted = (True,) * count + (False,) * (len(leaves) - count)
-        check_leaves(function, fun, [args[i] for i in argnums], leaves[:count])
-        check_one_device(function, leaves, lambda: [f"array {i}" for i in range(len(leaves))])
-
-
-def is_array(leaf: Any) -> bool:
-    """Return whether a leaf is an array of a type graphs can hold."""
-    return isinstance(leaf, Tracer) or (module_of(leaf) is not None and leaf.dtype.kind not in "OSUMm")
 
 
 def checked_argnums(
@@ -268,11 +238,10 @@ def _value_and_grad(
     @wraps(fun, updated=())
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         positions, single = checked_argnums(function, argnums, args)
-        arguments = _Arguments(function, fun, positions, args, kwargs)
-        count = sum(arguments.wanted)
+        arguments = _Selected(function, fun, positions, args, kwargs)
         selected = [args[i] for i in positions]
         _check_differentiable(
-            function, fun, selected, arguments.leaves[:count], holomorphic, allow_int
+            function, fun, selected, arguments.leaves, holomorphic, allow_int
         )
         avals = leaf_types(arguments.leaves)
         inputs = [array_leaf(leaf) for leaf in arguments.leaves]
@@ -285,21 +254,18 @@ def _value_and_grad(
             has_aux=has_aux,
         )
         _check_scalar_output(function, fun, traced, holomorphic)
-        wanted = tuple(
-            flag and is_inexact(aval.dtype)
-            for flag, aval in zip(arguments.wanted, avals, strict=True)
-        ) + (False,) * len(traced.constants)
+        wanted = tuple(is_inexact(aval.dtype) for aval in avals) + (False,) * len(traced.constants)
         joined = gradient(traced.graph, wanted)
         results = run(joined.graph, [*inputs, *traced.constants])
         out_count = len(traced.graph.outputs)
         cts = iter(results[out_count:])
         gradients = [
             next(cts) if flag else zeros_of(aval, inputs)
-            for flag, aval in zip(joined.nonzero[:count], avals[:count], strict=True)
+            for flag, aval in zip(joined.nonzero, avals, strict=False)
         ]
         gradients = [result_array(ct) for ct in gradients]
         trees = []
-        for _, tree in arguments.trees:
+        for tree in arguments.trees:
             trees.append(pytree.unflatten(tree, gradients[: tree.num_leaves]))
             gradients = gradients[tree.num_leaves :]
         value = result_array(results[0])
@@ -361,7 +327,7 @@ def _flatten_like(
             message(
                 function,
                 f"{what} must have the structure of {name}",
-                pytree.structure_difference(found, tree, what),
+                pytree.structure_difference(found, tree, what).removeprefix("got "),
                 line=user_line(),
             )
         )

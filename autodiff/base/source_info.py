@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 from types import CodeType, FrameType
 
+import numpy as np
+
 PACKAGE_DIRECTORY = str(Path(__file__).resolve().parent.parent)
+_NUMPY_DIRECTORY = str(Path(np.__file__).resolve().parent)
+
+#: Files of this package that are programs written with it, as a user's are.
+_PROGRAMS = ("demo.py", "digits.py")
 
 SourceLine = tuple[CodeType, int]
 
@@ -20,8 +26,8 @@ _is_library_code: dict[CodeType, bool] = {}
 
 def _belongs_to_library(code: CodeType) -> bool:
     name = code.co_filename
-    inside = name.startswith(PACKAGE_DIRECTORY) and not name.endswith(("demo.py", "demo_digits.py"))
-    known = inside or "/numpy/" in name or "/optree/" in name
+    inside = name.startswith(PACKAGE_DIRECTORY) and not name.endswith(_PROGRAMS)
+    known = inside or name.startswith(_NUMPY_DIRECTORY)
     if len(_is_library_code) > 20_000:
         _is_library_code.clear()
     _is_library_code[code] = known
