@@ -50,9 +50,9 @@ def _dot_reference(x: Any, y: Any, *, dimensions: Dimensions) -> Any:
     rows = tuple(x.shape[i] for i in x_free)
     columns = tuple(y.shape[i] for i in y_free)
     summed = prod(x.shape[i] for i in x_sum)
-    left = np.transpose(x, (*x_batch, *x_free, *x_sum)).reshape(*stack, prod(rows), summed)
-    right = np.transpose(y, (*y_batch, *y_sum, *y_free)).reshape(*stack, summed, prod(columns))
-    return np.matmul(left, right).reshape(*stack, *rows, *columns)
+    left = np.transpose(x, (*x_batch, *x_free, *x_sum)).reshape((*stack, prod(rows), summed))
+    right = np.transpose(y, (*y_batch, *y_sum, *y_free)).reshape((*stack, summed, prod(columns)))
+    return np.matmul(left, right).reshape((*stack, *rows, *columns))
 
 
 def _dot_differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
@@ -140,6 +140,7 @@ dot_general = library_op(
             ((2, 3, 4), (2, 4, 5)),
             ((3, 2, 4), (4, 5, 3)),
             ((2,), (3,)),
+            ((2, 3), (3, 2)),
         ),
         params=(
             {"dimensions": (((1,), (0,)), ((), ()))},
@@ -147,6 +148,7 @@ dot_general = library_op(
             {"dimensions": (((2,), (1,)), ((0,), (0,)))},
             {"dimensions": (((0, 2), (2, 0)), ((), ()))},
             {"dimensions": (((), ()), ((), ()))},
+            {"dimensions": (((0, 1), (1, 0)), ((), ()))},
         ),
     ),
     ulp={"float16": 8, "bfloat16": 8, "float32": 16, "float64": 16},
