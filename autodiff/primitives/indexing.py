@@ -23,6 +23,7 @@ from autodiff.ir.primitive import Samples
 from autodiff.primitives import indexing_references as references
 from autodiff.primitives.families import batch_to, is_linear, library_op, move_axis, shape_op
 from autodiff.primitives.indexing_layout import elements_shape, gather_like, scatter_into
+from autodiff.primitives.indexing_samples import GATHER, LAST_WRITES, SCATTER
 from autodiff.primitives.scatter_derivatives import derivative_rules, keep_winners
 from autodiff.primitives.shapes import zeros
 
@@ -254,7 +255,7 @@ gather = library_op(
     differentiate=_gather_differentiate,
     transpose=_gather_transpose,
     batch=_gather_batch,
-    samples=Samples(params=()),
+    samples=GATHER,
 )
 
 
@@ -339,7 +340,7 @@ scatter = library_op(
     differentiate=_scatter_differentiate,
     transpose=_scatter_transpose,
     batch=_scatter_batch,
-    samples=Samples(params=()),
+    samples=SCATTER,
 )
 
 
@@ -366,5 +367,5 @@ last_writes = library_op(
     batch=_last_writes_batch,
     not_differentiable="it answers yes or no",
     dtypes="iu",
-    samples=Samples(params=()),
+    samples=LAST_WRITES,
 )
