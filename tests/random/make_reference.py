@@ -1,4 +1,4 @@
-"""Write `jax_reference.json`: the numbers JAX draws, which the tests of `autodiff.random` compare with.
+"""Write `jax_reference.json`: the numbers JAX draws, to compare those of `autodiff.random` with.
 
     python -m venv /tmp/jax && /tmp/jax/bin/pip install "jax>=0.10,<0.11"
     /tmp/jax/bin/python tests/random/make_reference.py
@@ -104,9 +104,12 @@ def parameter_calls() -> list[tuple[str, dict[str, Any]]]:
         for lower, upper in ((-2.0, 2.0), (0.5, 1e9), (-1e9, -1.0), (3.0, 3.5), (-0.1, 1.3)):
             bounds = {"lower": lower, "upper": upper}
             calls.append(("truncated_normal", {**bounds, "shape": [40], "dtype": dtype}))
-    calls.append((
-        "uniform", {"shape": [3, 5], "dtype": "float32", "minval": column, "maxval": row},
-    ))
+    calls.append(
+        (
+            "uniform",
+            {"shape": [3, 5], "dtype": "float32", "minval": column, "maxval": row},
+        )
+    )
     calls.append(("truncated_normal", {"lower": column, "upper": row, "dtype": "float32"}))
     for dtype in INTEGERS:
         info = np.iinfo(dtype)
@@ -155,9 +158,12 @@ def selection_calls() -> list[tuple[str, dict[str, Any]]]:
             calls.append(("choice", {"a": population, "p": p}))
             calls.append(("choice", {"a": population, "shape": [3, 4], "p": p}))
             for size in (0, 2, 5):
-                calls.append((
-                    "choice", {"a": population, "shape": [size], "replace": False, "p": p},
-                ))
+                calls.append(
+                    (
+                        "choice",
+                        {"a": population, "shape": [size], "replace": False, "p": p},
+                    )
+                )
     matrix = encoded_array(np.arange(20).reshape(4, 5).tolist(), "int32")
     for replace in (True, False):
         arguments = {"a": matrix, "shape": [2, 2], "axis": 1, "replace": replace}
@@ -169,8 +175,7 @@ def default_calls() -> list[tuple[str, dict[str, Any]]]:
     """Return the calls without an element type, which depend on `jax_enable_x64`."""
     shape = {"shape": [9]}
     calls: list[tuple[str, dict[str, Any]]] = [
-        (function, shape)
-        for function in ("bits", "uniform", "normal", "exponential", "gumbel")
+        (function, shape) for function in ("bits", "uniform", "normal", "exponential", "gumbel")
     ]
     calls.append(("truncated_normal", {"lower": -1.0, "upper": 2.0, **shape}))
     calls.append(("bernoulli", {"p": 0.3, **shape}))
@@ -199,7 +204,7 @@ def large_calls() -> list[tuple[str, dict[str, Any]]]:
 
 def main() -> None:
     """Draw every row with JAX and write the table."""
-    import jax  # noqa: PLC0415 - the test suite imports this file where JAX is not installed
+    import jax  # here, because the suite imports this file where JAX is not installed
 
     rows: list[dict[str, Any]] = []
 
