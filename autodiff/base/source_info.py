@@ -16,8 +16,8 @@ import numpy as np
 PACKAGE_DIRECTORY = str(Path(__file__).resolve().parent.parent)
 _NUMPY_DIRECTORY = str(Path(np.__file__).resolve().parent)
 
-#: Files of this package that are programs written with it, as a user's are.
-_PROGRAMS = ("demo.py", "digits.py")
+#: A folder of this package whose files are programs written with it, as a user's are.
+_PROGRAMS = str(Path(PACKAGE_DIRECTORY) / "demo")
 
 SourceLine = tuple[CodeType, int]
 
@@ -26,7 +26,7 @@ _is_library_code: dict[CodeType, bool] = {}
 
 def _belongs_to_library(code: CodeType) -> bool:
     name = code.co_filename
-    inside = name.startswith(PACKAGE_DIRECTORY) and not name.endswith(_PROGRAMS)
+    inside = name.startswith(PACKAGE_DIRECTORY) and not name.startswith(_PROGRAMS)
     known = inside or name.startswith(_NUMPY_DIRECTORY)
     if len(_is_library_code) > 20_000:
         _is_library_code.clear()
