@@ -1,0 +1,166 @@
+"""Timing: every contender in turn, round after round, so that a slow moment hits all alike."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.declare import Peer, Workload
+
+#: Seconds that one timed slice lasts at least; a quick call is repeated within it.
+SLICE = 0.01
+
+
+class NotMeasuredError(LookupError):
+    """A figure was asked for that this run has not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Microseconds per unit of one workload by one peer, one figure for each round."""
+
+    rounds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle round."""
+        return median(self.rounds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """The first and the third quartile of the rounds."""
+        if len(self.rounds) == 1:
+            return self.median, self.median
+        low, _, high = quantiles(self.rounds, n=4, method="inclusive")
+        return low, high
+
+    @property
+    def spread(self) -> float:
+        """Half the distance of the quartiles, relative to the median."""
+        low, high = self.quartiles
+        return (high - low) / 2 / abs(self.median) if self.median else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Measurements by workload and peer."""
+
+    measurements: dict[str, dict[str, Measurement]]
+
+    def median(self, workload: str, peer: str) -> float:
+        """Return microseconds per unit."""
+        return self._one(workload, peer).median
+
+    def ratio(self, workload: str, peer: str, reference: str) -> float:
+        """Return the time of `peer` over that of `reference`: the median over rounds."""
+        pairs = zip(
+            self._one(workload, peer).rounds, self._one(workload, reference).rounds, strict=True
+        )
+        return median(theirs / ours for theirs, ours in pairs)
+
+    def _one(self, workload: str, peer: str) -> Measurement:
+        try:
+            return self.measurements[workload][peer]
+        except KeyError:
+            raise NotMeasuredError(f"{workload} by {peer}") from None
+
+
+@dataclass(slots=True)
+class _Entrant:
+    workload: Workload
+    peer: str
+    call: Callable[[], Any]
+    loops: int
+    seconds: list[float]
+
+
+def measure(
+    workloads: Sequence[Workload],
+    peers: Sequence[Peer],
+    rounds: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Results:
+    """Time every workload with every peer that can do it.
+
+    The collector of garbage stays on, as it is for users, but does not walk what the libraries
+    themselves have made: otherwise each contender would pay for the others' objects.
+    """
+    entrants = [
+        entrant
+        for workload in workloads
+        for peer in peers
+        if (entrant := _entrant(workload, peer)) is not None
+    ]
+    gc.collect()
+    gc.freeze()
+    try:
+        for done in range(rounds):
+            progress(done, rounds)
+            for entrant in entrants:
+                limit = entrant.workload.rounds_at_most
+                if limit is None or done < limit:
+                    entrant.seconds.append(_time(entrant))
+    finally:
+        gc.unfreeze()
+    progress(rounds, rounds)
+    return Results(
+        {
+            workload.name: _measurements(workload, [e for e in entrants if e.workload is workload])
+            for workload in workloads
+        }
+    )
+
+
+def _entrant(workload: Workload, peer: Peer) -> _Entrant | None:
+    make = workload.entrants.get(peer.name)
+    if make is None:
+        return None
+    call = make(peer)
+    return _Entrant(workload, peer.name, call, _loops(workload, call), [])
+
+
+def _loops(workload: Workload, call: Callable[[], Any]) -> int:
+    call()
+    if workload.reports_time:
+        return 1
+    loops = 1
+    while True:
+        start = perf_counter()
+        for _ in range(loops):
+            call()
+        if perf_counter() - start >= SLICE:
+            return loops
+        loops *= 2
+
+
+def _time(entrant: _Entrant) -> float:
+    call = entrant.call
+    if entrant.workload.reports_time:
+        return call()
+    loops = range(entrant.loops)
+    start = perf_counter()
+    for _ in loops:
+        call()
+    return (perf_counter() - start) / len(loops)
+
+
+def _measurements(workload: Workload, entrants: list[_Entrant]) -> dict[str, Measurement]:
+    scale = 1e6 / workload.operations
+    seconds = {entrant.peer: entrant.seconds for entrant in entrants}
+    base = seconds.get(workload.less) if workload.less is not None else None
+    if base is not None:
+        seconds = {
+            peer: values
+            if peer == workload.less
+            else [value - least for value, least in zip(values, base, strict=True)]
+            for peer, values in seconds.items()
+        }
+    return {
+        peer: Measurement(tuple(value * scale for value in values))
+        for peer, values in seconds.items()
+    }

@@ -1,0 +1,12 @@
+"""Plain NumPy: what the arithmetic itself costs, without derivatives."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.declare import Peer
+
+
+def load() -> Peer:
+    """Return the adapter; its `jit` leaves a function as it is."""
+    return Peer(name="numpy", version=np.__version__, numpy=np, jit=lambda f: f)
