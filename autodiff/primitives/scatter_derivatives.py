@@ -15,8 +15,8 @@ import numpy as np
 from autodiff.ir.avals import Shape, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import primitives
-from autodiff.primitives.arithmetic import maximum, minimum, multiply, where
-from autodiff.primitives.comparison import equal, not_equal
+from autodiff.primitives.arithmetic import add, maximum, minimum, multiply, remainder, where
+from autodiff.primitives.comparison import equal, greater_equal, less, not_equal
 from autodiff.primitives.families import broadcast_to, convert
 from autodiff.primitives.indexing_layout import (
     embed_by,
@@ -106,8 +106,8 @@ def products_of_others(updates: Any, x_shape: Shape, indices: Sequence[Any], par
 
     The writes are sorted by place; then the products of those before and of those after each write
     are taken by doubling, ceil(log2 n) steps each (Hillis and Steele, "Data Parallel Algorithms",
-    1986, section 3), restarted wherever the place changes. Writes that mode "drop" drops get some
-    number, which is of no consequence.
+    1986, section 3), restarted wherever the place changes. Writes that mode "drop" drops are
+    multiplied among themselves, which is of no consequence.
     """
     index_shape = indices[0].shape
     count = prod(index_shape)
@@ -126,7 +126,7 @@ def products_of_others(updates: Any, x_shape: Shape, indices: Sequence[Any], par
 
 
 def _flat_places(x_shape: Shape, indices: Sequence[Any], params: Any) -> Any:
-    """Return one number per write: equal for writes to one place of one batch entry."""
+    """Return one number per write: equal for writes to one place, negative for those dropped."""
     batch_axes = params["batch_axes"]
     index_shape = indices[0].shape
     place: Any = np.zeros((1,) * len(index_shape), np.int64)
@@ -135,15 +135,19 @@ def _flat_places(x_shape: Shape, indices: Sequence[Any], params: Any) -> Any:
             [-1 if i == axis else 1 for i in range(len(index_shape))]
         )
         place = place * index_shape[axis] + line
+    dropped: Any = None
     for index, axis in zip(indices, params["axes"], strict=True):
         size = x_shape[axis]
         index = convert(index, np.int64)
         if params["mode"] == "wrap":
-            index = index % np.int64(max(size, 1))
-        elif params["mode"] != "promise":
+            index = remainder(index, np.int64(max(size, 1)))
+        elif params["mode"] == "clip":
             index = minimum(maximum(index, np.int64(0)), np.int64(max(size - 1, 0)))
-        place = index + place * np.int64(size)
-    return place
+        elif params["mode"] == "drop":
+            outside = less(index, np.int64(0)) | greater_equal(index, np.int64(size))
+            dropped = outside if dropped is None else dropped | outside
+        place = add(index, place * np.int64(size))
+    return place if dropped is None else where(dropped, np.int64(-1), place)
 
 
 def _exclusive_products(factors: Any, place: Any, *, forward: bool) -> Any:
