@@ -101,14 +101,13 @@ def checked_number(function: str, name: str, value: Any, kinds: str) -> Any:
     """Return a parameter that is a number or an array of the given kinds, as an array."""
     value = np.asarray(value) if isinstance(value, list | tuple) else value
     if not is_arraylike(value) or dtypes.kind(type_of(value).dtype) not in kinds:
-        integral = kinds == "iu"
+        wanted = {"iu": "an integer", "f": "a float", "biuf": "a real number"}[kinds]
         raise fault(
             TypeError,
             function,
-            f"{name} must be {'an integer' if integral else 'a real number'} or an array of them",
+            f"{name} must be {wanted} or an array of them",
             f"{name}={described(value)}",
-            f"pass {name} as an {'integer' if integral else 'float'}, "
-            f"converting it with .astype if it is an array.",
+            f"pass {wanted}, or an array converted with .astype.",
         )
     return value
 
