@@ -7,6 +7,7 @@ and batching follow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,15 @@ from autodiff.numpy.operands import (
     array_of,
     axis_index,
     common_type,
+    joined,
     permuted,
     reshaped,
+    sliced,
     written_into,
 )
-from autodiff.primitives.arithmetic import conjugate, multiply
+from autodiff.primitives.arithmetic import conjugate, multiply, subtract
 from autodiff.primitives.contraction import dot_general
-from autodiff.primitives.families import in_place
+from autodiff.primitives.families import broadcast_to, in_place
 
 
 def _mismatch(function: str, x: Any, y: Any, requirement: str) -> ValueError:
@@ -282,3 +285,148 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
             "tensordot", x, y, f"the axes {x_axes} of a must be as long as the axes {y_axes} of b"
         )
     return _dot(x, y, x_axes, y_axes)
+
+
+@array_function(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    """Return the Kronecker product: every element of `a` times the whole of `b`, as blocks."""
+    x, y = array_of(a), array_of(b)
+    ndim = max(x.ndim, y.ndim)
+    rows = (1,) * (ndim - x.ndim) + x.shape
+    columns = (1,) * (ndim - y.ndim) + y.shape
+    spread = reshaped(x, tuple(size for n in rows for size in (n, 1)))
+    repeated = reshaped(y, tuple(size for n in columns for size in (1, n)))
+    product = multiply(spread, repeated)
+    return reshaped(product, tuple(m * n for m, n in zip(rows, columns, strict=True)))
+
+
+def _rotated(x: Any) -> Any:
+    """Return x[1], x[2], x[0] along the last axis."""
+    last = x.ndim - 1
+    return joined((sliced(x, last, 1, 3), sliced(x, last, 0, 1)), last)
+
+
+@array_function(np.cross)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """Return the cross product of vectors of three components.
+
+    Vectors of two have a third component 0; of two such vectors only the third component of the
+    product is returned.
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    x, y = common_type(a, b)
+    if x.ndim == 0 or y.ndim == 0:
+        raise _mismatch("cross", x, y, "the operands must have at least one axis")
+    x, y = _axis_last(x, axisa), _axis_last(y, axisb)
+    if x.shape[-1] not in (2, 3) or y.shape[-1] not in (2, 3):
+        raise _mismatch("cross", x, y, "vectors must have 2 or 3 components")
+    is_flat = x.shape[-1] == y.shape[-1] == 2
+    x, y = _in_space(x), _in_space(y)
+    # c_i = x_i y_(i+1) - x_(i+1) y_i is the component i + 2 of the product
+    components = subtract(multiply(x, _rotated(y)), multiply(_rotated(x), y))
+    last = components.ndim - 1
+    if is_flat:
+        return reshaped(sliced(components, last, 0, 1), components.shape[:-1])
+    product = _rotated(components)
+    place = axis_index(axisc, product.ndim)
+    order = list(range(last))
+    order.insert(place, last)
+    return permuted(product, tuple(order))
+
+
+def _in_space(x: Any) -> Any:
+    if x.shape[-1] == 3:
+        return x
+    return joined((x, np.zeros((*x.shape[:-1], 1), x.dtype)), x.ndim - 1)
+
+
+# ----------------------------------------------------------------------------- chains of matrices
+
+
+@lru_cache(maxsize=1024)
+def _cheapest_splits(sizes: tuple[int, ...]) -> dict[tuple[int, int], int]:
+    """Return where to split each part i..j of a chain of matrices, sizes[k] by sizes[k + 1].
+
+    Cormen, Leiserson, Rivest, Stein, "Introduction to Algorithms", 3rd ed. 2009, section 15.2.
+    """
+    count = len(sizes) - 1
+    cost = dict.fromkeys(((i, i) for i in range(count)), 0)
+    split: dict[tuple[int, int], int] = {}
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            options = {
+                k: cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1]
+                for k in range(i, j)
+            }
+            split[i, j] = min(options, key=options.__getitem__)
+            cost[i, j] = options[split[i, j]]
+    return split
+
+
+def multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
+    """Return the product of a chain of matrices, multiplied in the cheapest order.
+
+    The first and last may be vectors: a row and a column.
+    """
+    chain = [array_of(x) for x in arrays]
+    if len(chain) < 2:
+        raise ValueError(f"multi_dot: there must be at least two arrays, got {len(chain)}.")
+    result_shape = (chain[0].shape[:-1] if chain[0].ndim else ()) + chain[-1].shape[1:]
+    if chain[0].ndim == 1:
+        chain[0] = reshaped(chain[0], (1, chain[0].size))
+    if chain[-1].ndim == 1:
+        chain[-1] = reshaped(chain[-1], (chain[-1].size, 1))
+    for x in chain:
+        if x.ndim != 2:
+            raise np.linalg.LinAlgError(
+                f"multi_dot: the arrays must be matrices, got an array of shape {x.shape}."
+            )
+    split = _cheapest_splits((chain[0].shape[0], *(x.shape[1] for x in chain)))
+
+    def product(i: int, j: int) -> Any:
+        if i == j:
+            return chain[i]
+        return dot(product(i, split[i, j]), product(split[i, j] + 1, j))
+
+    result = reshaped(product(0, len(chain) - 1), result_shape)
+    return result if out is None else written_into("multi_dot", out, result)
+
+
+def matrix_power(a: Any, n: int) -> Any:
+    """Return a square matrix (or a stack of them) to an integer power, by repeated squaring."""
+    x = array_of(a)
+    exponent = n.__index__()
+    if x.ndim < 2 or x.shape[-1] != x.shape[-2]:
+        raise np.linalg.LinAlgError(
+            f"matrix_power: the last two axes must be of one length, got shape={x.shape}."
+        )
+    if exponent < 0:
+        x, exponent = np.linalg.inv(x), -exponent
+    if exponent == 0:
+        return broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
+    result = None
+    while exponent:
+        if exponent % 2:
+            result = x if result is None else _matrix_product(result, x)
+        exponent //= 2
+        if exponent:
+            x = _matrix_product(x, x)
+    return result
+
+
+def _cross_in_space(x1: Any, x2: Any, /, *, axis: int = -1) -> Any:
+    x, y = array_of(x1), array_of(x2)
+    if x.shape[axis] != 3 or y.shape[axis] != 3:
+        raise _mismatch("linalg.cross", x, y, "vectors must have 3 components")
+    return cross(x, y, axis=axis)
+
+
+recorded_as(np.linalg.multi_dot, multi_dot)
+recorded_as(np.linalg.matrix_power, matrix_power)
+recorded_as(np.linalg.cross, _cross_in_space)
+recorded_as(np.linalg.matmul, _matrix_product)
+recorded_as(np.linalg.vecdot, vecdot)
