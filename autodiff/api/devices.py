@@ -11,7 +11,7 @@ from autodiff.base.settings import configure, override, settings
 from autodiff.runtime.devices import wait_for
 
 
-class default_device:  # noqa: N801 - reads as the function it is used as
+class default_device:
     """Set the device of arrays that creation functions make: "cpu", "gpu" or "auto".
 
     Called, it changes the whole process; as a context manager, the block and then back. Computation

@@ -122,7 +122,7 @@ def jacfwd(
     inputs. Arguments as `value_and_grad`; `chunk_size` columns at once bound the memory.
 
     >>> import numpy as np
-    >>> jacfwd(lambda x: x ** 2)(np.array([1.0, 2.0]))
+    >>> jacfwd(lambda x: x**2)(np.array([1.0, 2.0]))
     array([[2., 0.],
            [0., 4.]])
     """
@@ -131,8 +131,14 @@ def jacfwd(
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         at, single = _linearized("jacfwd", fun, argnums, has_aux, args, kwargs)
         start = at.start
-        _check_real("jacfwd", "input", start.avals, holomorphic, "use jacrev for complex inputs, "
-                    "or pass holomorphic=True if the function is holomorphic.")
+        _check_real(
+            "jacfwd",
+            "input",
+            start.avals,
+            holomorphic,
+            "use jacrev for complex inputs, "
+            "or pass holomorphic=True if the function is holomorphic.",
+        )
 
         def push(*tangents: Any) -> list[Any]:
             moved = at.push(tangents)[: start.traced.out_count]
@@ -172,7 +178,7 @@ def jacrev(
     Shapes and structure as `jacfwd`. Reverse mode: best where inputs outnumber outputs.
 
     >>> import numpy as np
-    >>> jacrev(lambda x: x ** 2)(np.array([1.0, 2.0]))
+    >>> jacrev(lambda x: x**2)(np.array([1.0, 2.0]))
     array([[2., 0.],
            [0., 4.]])
     """
@@ -182,8 +188,13 @@ def jacrev(
         at, single = _linearized("jacrev", fun, argnums, has_aux, args, kwargs)
         start = at.start
         name = function_name(fun)
-        _check_real("jacrev", "output", start.out_types, holomorphic, f"return real arrays from "
-                    f"{name}, or pass holomorphic=True if it is holomorphic.")
+        _check_real(
+            "jacrev",
+            "output",
+            start.out_types,
+            holomorphic,
+            f"return real arrays from {name}, or pass holomorphic=True if it is holomorphic.",
+        )
         if not holomorphic:
             _check_inputs("jacrev", start.avals)
 
@@ -240,7 +251,7 @@ def hessian(
     Leaf shape: `out.shape + in.shape + in.shape`.
 
     >>> import numpy as np
-    >>> hessian(lambda x: np.sum(x ** 3))(np.array([1.0, 2.0]))
+    >>> hessian(lambda x: np.sum(x**3))(np.array([1.0, 2.0]))
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
@@ -251,5 +262,3 @@ def hessian(
         holomorphic,
         chunk_size,
     )
-
-

@@ -242,7 +242,7 @@ def jit(
     donate_argnums: int | Sequence[int] | None = None,
     inline: bool = False,
 ) -> Any:
-    """Return `fun` compiled: traced once per combination of types, then run without its Python code.
+    """Return `fun` compiled: traced once per combination of types, then run as a program.
 
     Usable as a decorator, with or without arguments. Arrays met while tracing (in globals and
     closures) are copied into the program.

@@ -120,7 +120,8 @@ def check_one_device(
                     "the arguments must be on one device",
                     f"{paths[i]} as numpy.ndarray and {paths[other]} as {module.__name__}.ndarray",
                     line=user_line(),
-                    fix=f"move one of them ({module.__name__}.asarray or {module.__name__}.asnumpy).",
+                    fix=f"move one of them ({module.__name__}.asarray or "
+                    f"{module.__name__}.asnumpy).",
                 )
             )
 

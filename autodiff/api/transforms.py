@@ -10,11 +10,9 @@ import numpy as np
 
 from autodiff.api.trace import (
     Traced,
-
     array_leaf,
     check_leaves,
     function_name,
-
     leaf_paths,
     leaf_types,
     run,
@@ -106,7 +104,11 @@ def checked_argnums(
 
 
 def _check_differentiable(
-    function: str, fun: Any, selected: Sequence[Any], leaves: Sequence[Any], holomorphic: bool,
+    function: str,
+    fun: Any,
+    selected: Sequence[Any],
+    leaves: Sequence[Any],
+    holomorphic: bool,
     allow_int: bool,
 ) -> None:
     for i, leaf in enumerate(leaves):
@@ -118,7 +120,7 @@ def _check_differentiable(
                     "with holomorphic=True the inputs must be complex",
                     f"{leaf_paths(fun, selected)[i]} of type {dtype}",
                     line=user_line(),
-                    fix="leave holomorphic=True out, or convert the argument with .astype(complex).",
+                    fix="leave holomorphic=True out, or convert the input with .astype(complex).",
                 )
             )
         if not is_inexact(dtype) and not allow_int:
@@ -212,14 +214,14 @@ def value_and_grad(
 
     Returns:
         A function with the arguments of `fun` that returns `(value, gradient)`, or
-        `((value, aux), gradient)`. Gradients have the structure, shapes and dtypes of the arguments.
+        `((value, aux), gradient)`. Gradients have the arguments' structure, shapes and dtypes.
 
     Raises:
         TypeError: the output is not a real scalar, or an input is not of a floating type.
         ValueError: `argnums` names no positional argument of the call.
 
     >>> import numpy as np
-    >>> value_and_grad(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
+    >>> value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
     (array(5.), array([2., 4.]))
     """
     return _value_and_grad("value_and_grad", fun, argnums, has_aux, holomorphic, allow_int)
@@ -240,9 +242,7 @@ def _value_and_grad(
         positions, single = checked_argnums(function, argnums, args)
         arguments = _Selected(function, fun, positions, args, kwargs)
         selected = [args[i] for i in positions]
-        _check_differentiable(
-            function, fun, selected, arguments.leaves, holomorphic, allow_int
-        )
+        _check_differentiable(function, fun, selected, arguments.leaves, holomorphic, allow_int)
         avals = leaf_types(arguments.leaves)
         inputs = [array_leaf(leaf) for leaf in arguments.leaves]
         traced = trace_function(
@@ -318,7 +318,12 @@ def _check_callable(function: str, fun: Any) -> None:
 
 
 def _flatten_like(
-    function: str, what: str, value: Any, tree: pytree.TreeDef, avals: Sequence[ArrayType], name: str
+    function: str,
+    what: str,
+    value: Any,
+    tree: pytree.TreeDef,
+    avals: Sequence[ArrayType],
+    name: str,
 ) -> list[Any]:
     """Flatten tangents or cotangents and check structure, shape and dtype against `avals`."""
     leaves, found = pytree.flatten(value)
@@ -515,8 +520,8 @@ class Linearization:
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """Return `(out, vjp_fun)`: the output, and the function that pulls cotangents back.
 
-    `vjp_fun(ct)` takes a cotangent with the structure, shapes and dtypes of `out` and always returns
-    a tuple, one entry per primal. It may be called repeatedly, jitted, mapped and differentiated.
+    `vjp_fun(ct)` takes a cotangent with the structure, shapes and dtypes of `out` and always
+    returns a tuple, one entry per primal. It may be called repeatedly, jitted, mapped and differentiated.
     With `has_aux` the result is `(out, vjp_fun, aux)`.
 
     Raises:
@@ -532,10 +537,12 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
 
     def vjp_fun(ct: Any) -> tuple[Any, ...]:
         cts = _flatten_like("vjp", "ct", ct, start.traced.out_tree, start.out_types, "the output")
-        pulled = at.pull([
-            array_leaf(c) if is_inexact(aval.dtype) else None
-            for c, aval in zip(cts, start.out_types, strict=True)
-        ])
+        pulled = at.pull(
+            [
+                array_leaf(c) if is_inexact(aval.dtype) else None
+                for c, aval in zip(cts, start.out_types, strict=True)
+            ]
+        )
         return pytree.unflatten(start.tree, at.filled(pulled, start.avals))
 
     return (at.out, vjp_fun, at.aux) if has_aux else (at.out, vjp_fun)
@@ -600,5 +607,3 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
         return pytree.unflatten(tree, results)
 
     return transposed_fun
-
-

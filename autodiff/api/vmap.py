@@ -191,9 +191,7 @@ def _leaf_name(fun: Any, args: Any, layout: list[Any], number: int) -> str:
 def _mapped_size(
     fun: Any, leaves: list[Any], axes: list[int | None], args: Any, axis_size: int | None
 ) -> int:
-    sizes = [
-        leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None
-    ]
+    sizes = [leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
     if axis_size is not None:
         sizes.append(axis_size)
     if not sizes:
@@ -236,8 +234,10 @@ def _move(x: Any, source: int, destination: int) -> Any:
     source, destination = source % x.ndim, destination % x.ndim
     if source == destination:
         return x
-    return move_axis(x, source, destination) if type(x) is Tracer else np.moveaxis(
-        x, source, destination
+    return (
+        move_axis(x, source, destination)
+        if type(x) is Tracer
+        else np.moveaxis(x, source, destination)
     )
 
 
@@ -253,9 +253,7 @@ def _run_batched(
         args, kwargs = rebuild(tracers)
         return fun(*args, **kwargs)
 
-    traced = trace_function(
-        apply, avals, function="vmap", name=function_name(fun), values=None
-    )
+    traced = trace_function(apply, avals, function="vmap", name=function_name(fun), values=None)
     flags = (*[axis is not None for axis in axes], *[False] * len(traced.constants))
     graph, out_mapped = batch(traced.graph, size, flags)
     results = run(graph, [*map(array_leaf, examples), *traced.constants])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -23,9 +23,7 @@ SUPPORTED: tuple[np.dtype, ...] = (
     np.dtype(np.complex128),
 )
 
-_KINDS = {
-    dtype: "f" if dtype == bfloat16 else dtype.kind for dtype in SUPPORTED
-}
+_KINDS = {dtype: "f" if dtype == bfloat16 else dtype.kind for dtype in SUPPORTED}
 
 
 def kind(dtype: np.dtype) -> str:
@@ -64,7 +62,7 @@ def is_bool(dtype: np.dtype) -> bool:
     return kind(dtype) == "b"
 
 
-@lru_cache(maxsize=None)
+@cache
 def real_dtype(dtype: np.dtype) -> np.dtype:
     """Return the type of the real part of `dtype`.
 
@@ -78,7 +76,7 @@ def real_dtype(dtype: np.dtype) -> np.dtype:
     return dtype
 
 
-@lru_cache(maxsize=None)
+@cache
 def complex_dtype(dtype: np.dtype) -> np.dtype:
     """Return the complex type whose parts can hold `dtype`: complex64 up to float32."""
     if is_complex(dtype):
@@ -87,7 +85,7 @@ def complex_dtype(dtype: np.dtype) -> np.dtype:
 
 
 def default_float() -> np.dtype:
-    """Return the type of a float literal that meets no array: float64 unless the setting differs."""
+    """Return the type of a float literal that meets no array: float64 unless set otherwise."""
     return np.dtype(settings().default_float)
 
 

@@ -6,7 +6,7 @@ from autodiff.base.source_info import SourceLine, describe_line
 
 
 class ConcretizationError(TypeError):
-    """Python asked for the value of something that has none yet (inside `jit`, or mapped by `vmap`)."""
+    """Python asked for a value that is not known yet (inside `jit`, or mapped by `vmap`)."""
 
 
 class LeakedTracerError(ValueError):

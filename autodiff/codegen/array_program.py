@@ -85,7 +85,7 @@ def shared_outputs(graph: Graph) -> tuple[int, ...]:
     Such are inputs, literals, views of them, a second output of the same memory, and broadcast
     arrays (whose elements share memory among themselves).
     """
-    origin: dict[Any, Any] = {var: None for var in graph.inputs}
+    origin: dict[Any, Any] = dict.fromkeys(graph.inputs)
     for eqn in graph.eqns:
         source = eqn.inputs[0] if eqn.primitive.view else None
         for var in eqn.outputs:

@@ -1,1 +1,1 @@
-"""The demonstration that `python -m autodiff.demo` runs: a user's programs, beside their figures."""
+"""The demonstration that `python -m autodiff.demo` runs: users' programs and their figures."""

@@ -89,8 +89,10 @@ def main() -> int:
     good = show_figures()
     show_graphs()
     good = train_digits(options.picture) and good
-    print(f"\n{'Everything agrees' if good else 'SOMETHING DIFFERS'}; "
-          f"{time.perf_counter() - started:.0f} s.")
+    print(
+        f"\n{'Everything agrees' if good else 'SOMETHING DIFFERS'}; "
+        f"{time.perf_counter() - started:.0f} s."
+    )
     return 0 if good else 1
 
 

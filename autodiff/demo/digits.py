@@ -20,7 +20,7 @@ RATE = 2e-3
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Images `(n, 64)` scaled to [0, 1] and labels `(n,)`, two thirds to train, one third held out."""
+    """Images `(n, 64)` in [0, 1] and labels `(n,)`: two thirds to train, one third held out."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -90,7 +90,9 @@ def train(xp: ModuleType, digits: Digits) -> Iterator[tuple[float, list[dict[str
         order = random.permutation(shuffle_key, len(digits.labels))
         for start in range(0, len(order) - BATCH + 1, BATCH):
             rows = order[start : start + BATCH]
-            value, gradient = loss_and_gradient(parameters, digits.images[rows], digits.labels[rows])
+            value, gradient = loss_and_gradient(
+                parameters, digits.images[rows], digits.labels[rows]
+            )
             step += 1
             first = ad.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradient)
             second = ad.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradient)

@@ -1,1 +1,1 @@
-"""Layer 1: array types, graphs, primitives, the tracer that records them and the evaluator that runs them."""
+"""Layer 1: array types, graphs, primitives, the tracer and the reference evaluator."""

@@ -149,12 +149,14 @@ class Trace:
         source: SourceLine | None,
     ) -> tuple[Var, ...]:
         """Append an equation whose types are already known; return its outputs."""
-        self.keys.append((
-            primitive,
-            hashable(params) if params else None,
-            types[0].weak if types else None,
-            *[atom.index if type(atom) is Var else atom for atom in atoms],
-        ))
+        self.keys.append(
+            (
+                primitive,
+                hashable(params) if params else None,
+                types[0].weak if types else None,
+                *[atom.index if type(atom) is Var else atom for atom in atoms],
+            )
+        )
         index = self.next_index
         if len(types) == 1:
             outputs: tuple[Var, ...] = (Var(types[0], index),)
@@ -191,12 +193,14 @@ class Trace:
         """Close the trace; return its graph and the values of the graph's constants."""
         atoms = [self.capture(value) for value in outputs]
         self.closed = True
-        key = StructuralKey((
-            tuple([var.aval for var in self.inputs]),
-            tuple([(var.index, var.aval) for var in self.constants]),
-            tuple(self.keys),
-            tuple([atom.index if type(atom) is Var else atom for atom in atoms]),
-        ))
+        key = StructuralKey(
+            (
+                tuple([var.aval for var in self.inputs]),
+                tuple([(var.index, var.aval) for var in self.constants]),
+                tuple(self.keys),
+                tuple([atom.index if type(atom) is Var else atom for atom in atoms]),
+            )
+        )
         graph = make_graph(self.inputs, tuple(self.constants), self.eqns, atoms, key)
         constants = list(self.constants.values())
         return graph, constants
@@ -226,7 +230,7 @@ def leaked(tracer: Tracer) -> LeakedTracerError:
     return LeakedTracerError(
         message(
             "trace",
-            f"a traced value must be used while its function runs",
+            "a traced value must be used while its function runs",
             f"{'a value made there' if line else 'an argument'} of type {tracer.aval} of "
             f"{tracer.trace.name}, which has returned",
             line=line,
@@ -248,13 +252,13 @@ def trace_of(operands: Sequence[Any]) -> Trace | None:
 
 
 def bind_primitive(primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
-    """Record the operation in the innermost trace of its operands, or compute it if there is none."""
+    """Record the operation in its operands' innermost trace, or compute it if there is none."""
     trace = trace_of(operands)
     if trace is None:
         return primitive.reference(*operands, **params)
-    atoms = tuple([
-        x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands
-    ])
+    atoms = tuple(
+        [x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands]
+    )
     types = primitive.output_types(tuple([atom.aval for atom in atoms]), params)
     return record(trace, primitive, atoms, params, types)
 

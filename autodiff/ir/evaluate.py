@@ -1,4 +1,4 @@
-"""The reference evaluator: one equation after another. What every other way of running must match."""
+"""The reference evaluator: one equation after another, what all other ways must match."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ class Literal:
         self.aval = type_of(value)
         stored = value
         if value.ndim and not any(value.strides) and value.size:
-            stored = value[(0,) * value.ndim]  # one element repeated, as broadcasting makes it
+            # one element repeated, as broadcasting makes it
+            stored = np.asarray(value)[(0,) * value.ndim]
         self._key = (self.aval, stored.tobytes())
 
     def __eq__(self, other: object) -> bool:
@@ -181,9 +182,11 @@ def _structural_key(
         parts.append((eqn.primitive, params_key(eqn.params), *map(name, eqn.inputs)))
         for var in eqn.outputs:
             number[var] = len(number)
-    return StructuralKey((
-        tuple(v.aval for v in inputs),
-        tuple((number[v], v.aval) for v in constants),
-        tuple(parts),
-        tuple(map(name, outputs)),
-    ))
+    return StructuralKey(
+        (
+            tuple(v.aval for v in inputs),
+            tuple((number[v], v.aval) for v in constants),
+            tuple(parts),
+            tuple(map(name, outputs)),
+        )
+    )

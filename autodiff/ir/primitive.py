@@ -122,7 +122,7 @@ methods: dict[str, Callable[..., Any]] = {}
 properties: dict[str, Callable[[Any], Any]] = {}
 
 #: NumPy (or CuPy) function or ufunc to the function that records it.
-array_functions: dict[Any, Callable[..., Any]] = {}
+array_functions: dict[Any, Any] = {}
 
 _binders: list[Callable[..., Any]] = []
 

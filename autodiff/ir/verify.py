@@ -1,4 +1,4 @@
-"""The verifier: the invariants every graph keeps, checked after each pass in tests and on demand."""
+"""The verifier: the invariants every graph keeps, checked after each pass in tests."""
 
 from __future__ import annotations
 

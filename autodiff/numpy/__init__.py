@@ -1,12 +1,14 @@
 """NumPy's functions for traced values and plain arrays alike.
 
-Given a traced value they record; given plain arrays they call NumPy's or CuPy's function of the same
-name. Elementwise functions come from the declarations of operations, the others from the modules of
+Given a traced value they record; given plain arrays they call NumPy's or CuPy's function of the
+same name. Elementwise functions come from the declarations of operations, the others from the modules of
 this folder.
 """
 
+import sys
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
 from autodiff.ir.primitive import array_functions, primitives
 from autodiff.numpy.dispatch import primitive_function, public
@@ -21,5 +23,15 @@ for _primitive in primitives.values():
             public.setdefault(_function.__name__, public[_primitive.public])
 
 globals().update(public)
-__all__ = sorted(public)  # noqa: PLE0605
-array_functions["namespace"] = import_module(__name__)
+array_functions["namespace"] = sys.modules[__name__]
+
+
+def __dir__() -> list[str]:
+    return sorted(public)
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(
+        f"autodiff.numpy has no function {name!r}; dir(autodiff.numpy) lists what it has. "
+        "Functions that need no derivative can be called from numpy on plain arrays."
+    )

@@ -2,8 +2,8 @@
 
 `array_function` turns a definition over traced values into a public function: called with a traced
 value anywhere among its arguments it records; called with plain arrays it calls NumPy's (or CuPy's)
-function of the same name. NumPy's functions and ufuncs met by a tracer arrive at the same definition
-through `__array_function__` and `__array_ufunc__`.
+function of the same name. NumPy's functions and ufuncs met by a tracer arrive at the same
+definition through `__array_function__` and `__array_ufunc__`.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def primitive_function(primitive: Primitive) -> Callable[..., Any]:
 
 
 def as_operand(value: Any) -> Any:
-    """Return lists and tuples as arrays (stacked if they hold traced values), others as they are."""
+    """Return lists and tuples as arrays (stacked if they hold traced values), others unchanged."""
     if isinstance(value, list | tuple):
         return array_functions["asarray"](value)
     return value
@@ -188,7 +188,7 @@ def cupy_elementwise_on_tracers(kernel: Any, args: tuple[Any, ...], kwargs: Any)
 def cupy_reduction_on_tracers(
     x: Any, kernel: Any, axis: Any, dtype: Any, out: Any, keepdims: bool
 ) -> Any:
-    """Record a CuPy reduction that met a traced value, through NumPy's function of the same name."""
+    """Record a CuPy reduction that met a traced value, by NumPy's function of the same name."""
     name = getattr(kernel, "name", "").removeprefix("cupy_")
     name = {"amax": "max", "amin": "min"}.get(name, name)
     recorded = array_functions.get(getattr(np, name, None))

@@ -9,8 +9,8 @@ def algebra(graph: Graph) -> Graph:
     """Apply each operation's own `simplify` rule: only rewrites that keep every bit of every value.
 
     `b = mul a 1.0` becomes a, `c = neg (neg a)` becomes a; `add a 0.0` stays, since it turns -0.0
-    into 0.0. A rule's answer counts only if it has the type of what it replaces, so that a rule need
-    not compare types (a cast to the type a value has already is the value).
+    into 0.0. A rule's answer counts only if it has the type of what it replaces, so that a rule
+    need not compare types (a cast to the type a value has already is the value).
     """
     same: dict[Var, Atom] = {}
     made_by: dict[Var, Eqn] = {}
@@ -22,7 +22,10 @@ def algebra(graph: Graph) -> Graph:
         rule = eqn.primitive.simplify
         if rule is not None:
             replacement = rule(eqn, made_by.get)
-            if replacement is not None and replacement.aval.strong() is eqn.outputs[0].aval.strong():
+            if (
+                replacement is not None
+                and replacement.aval.strong() is eqn.outputs[0].aval.strong()
+            ):
                 same[eqn.outputs[0]] = replacement
                 continue
         for var in eqn.outputs:

@@ -17,9 +17,7 @@ class Mode:
     """What a rule of an operation that holds graphs is given while a graph is batched."""
 
     @staticmethod
-    def batch(
-        graph: Graph, size: int, batched: tuple[bool, ...]
-    ) -> tuple[Graph, tuple[bool, ...]]:
+    def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
         """Batch a held graph as the one around it is."""
         return batch(graph, size, batched)
 
@@ -30,9 +28,7 @@ def batched_type(aval: ArrayType, size: int) -> ArrayType:
 
 
 @remembered(graphs_of=lambda result: (result[0],))
-def batch(
-    graph: Graph, size: int, batched: tuple[bool, ...]
-) -> tuple[Graph, tuple[bool, ...]]:
+def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
     """Map a graph over a leading axis: `a -> b` becomes `[n, a] -> [n, b]`.
 
     `batched` marks the inputs that have the axis (always their first); the others are shared by all

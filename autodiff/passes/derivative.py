@@ -20,7 +20,7 @@ def carry_tangents(
 ) -> tuple[list[Any], list[Any]]:
     """Record a graph on `primals` beside its derivative on `tangents` (None: zero).
 
-    Each goes to the trace its tracers belong to; `traces` are told the user's line of each equation.
+    Each goes to the trace its tracers belong to; `traces` are told each equation's user line.
     Returns the outputs and the output tangents.
     """
     values: dict[Var, Any] = dict(zip(graph.inputs, primals, strict=True))

@@ -13,7 +13,7 @@ from autodiff.passes.transpose import transpose
 
 @dataclass(frozen=True, slots=True)
 class GradientGraph:
-    """`graph` maps inputs to (outputs, gradients that are not zero); `nonzero`: one flag per input."""
+    """`graph` maps inputs to (outputs, gradients not zero); `nonzero`: one flag per input."""
 
     graph: Graph
     nonzero: tuple[bool, ...]

@@ -8,7 +8,7 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
 
 
 def inline(graph: Graph) -> Graph:
-    """Replace every equation that offers a body by it, at any depth: `b = call[g] a` becomes g's own.
+    """Replace every equation that offers a body, at any depth: `b = call[g] a` becomes g's own.
 
     For `g = {c = sin x; return c}`, `b = call[g] a; d = exp b` becomes `c = sin a; d = exp c`.
     """

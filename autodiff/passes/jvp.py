@@ -13,7 +13,7 @@ from autodiff.passes.memo import remembered
 
 @dataclass(frozen=True, slots=True)
 class JvpGraph:
-    """`graph` maps (inputs, tangents that are not zero) to (outputs, tangents that are not zero)."""
+    """`graph` maps (inputs, tangents not zero) to (outputs, tangents not zero)."""
 
     graph: Graph
     nonzero_outputs: tuple[bool, ...]
@@ -34,9 +34,7 @@ def jvp(graph: Graph, nonzero: tuple[bool, ...]) -> JvpGraph:
         trace.input(aval.strong()) if flag else None
         for aval, flag in zip(graph.input_types, nonzero, strict=True)
     ]
-    outs, out_tangents = carry_tangents(
-        graph, primals, tangents, (trace,), Mode()
-    )
+    outs, out_tangents = carry_tangents(graph, primals, tangents, (trace,), Mode())
     live = tuple(t is not None for t in out_tangents)
     result, constants = trace.finish([*outs, *[t for t in out_tangents if t is not None]])
     assert not constants

@@ -21,7 +21,7 @@ CAPACITY = 1024
 def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
     """Decorate a pass `(graph, *static) -> result` so that equal arguments run it once.
 
-    `graphs_of(result)` lists the graphs in a result: each is verified where the setting asks for it.
+    `graphs_of(result)` lists the graphs in a result: each is verified where the setting says so.
     """
 
     def decorate(transformation: Callable[..., Result]) -> Callable[..., Result]:

@@ -27,9 +27,7 @@ class Mode:
     """What a rule of an operation that holds graphs is given while a graph is transposed."""
 
     @staticmethod
-    def transpose(
-        graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]
-    ) -> Transposed:
+    def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -> Transposed:
         """Transpose a held graph as the one around it is."""
         return transpose(graph, linear, given)
 
@@ -83,7 +81,9 @@ def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -
         operands = [
             atom.value
             if type(atom) is Literal
-            else LinearOperand(atom.aval) if atom in depends else values[atom]  # type: ignore[index]
+            else LinearOperand(atom.aval)
+            if atom in depends
+            else values[atom]  # type: ignore[index]
             for atom in eqn.inputs
         ]
         results = _transposed_equation(eqn, cts, operands)

@@ -18,7 +18,6 @@ from autodiff.primitives.families import (
     full_like_type,
     in_place,
     neutral,
-
     selection_type,
     undone,
 )
@@ -229,27 +228,29 @@ def power_of(x: Any, y: Any) -> Any:
 
     Values and types are those of NumPy's power: a float exponent makes an integer base float64.
     """
-    if isinstance(y, int | float) and not isinstance(y, bool) and type(x) is Tracer:
-        if float(y).is_integer() and abs(y) < 2**31:
-            dtype = x.dtype
-            if isinstance(y, float) and not dtypes.is_inexact(dtype):
-                x = convert(x, dtypes.default_float())
-            elif dtypes.is_bool(dtype):
-                x = convert(x, np.int8)
-            elif dtypes.is_integer(dtype) and y < 0:
-                raise ValueError(
-                    f"power: an integer's exponent must not be negative, got exponent={y}.\n"
-                    "To fix: convert the base with .astype(float) first."
-                )
-            exponent = int(y)
-            result = square(x) if exponent == 2 else integer_power(x, exponent=exponent)
-            return result
-    return power(x, y)
+    if type(x) is not Tracer or type(y) not in (int, float):
+        return power(x, y)
+    if not (float(y).is_integer() and abs(y) < 2**31):
+        return power(x, y)
+    dtype = x.dtype
+    if type(y) is float and not dtypes.is_inexact(dtype):
+        x = convert(x, dtypes.default_float())
+    elif dtypes.is_bool(dtype):
+        x = convert(x, np.int8)
+    elif dtypes.is_integer(dtype) and y < 0:
+        raise ValueError(
+            f"power: an integer's exponent must not be negative, got exponent={y}.\n"
+            "To fix: convert the base with .astype(float) first."
+        )
+    exponent = int(y)
+    return square(x) if exponent == 2 else integer_power(x, exponent=exponent)
 
 
 def _tracer_power(self: Any, y: Any) -> Any:
     result = power_of(self, y)
-    if self.aval.weak and (isinstance(y, int | float | complex) or getattr(y, "aval", self.aval).weak):
+    if self.aval.weak and (
+        isinstance(y, int | float | complex) or getattr(y, "aval", self.aval).weak
+    ):
         result.var.aval = array_type(result.shape, result.dtype, weak=True)
     return result
 
@@ -257,8 +258,6 @@ def _tracer_power(self: Any, y: Any) -> Any:
 Tracer.__pow__ = _tracer_power  # type: ignore[attr-defined]
 Tracer.__rpow__ = lambda self, x: power(x, self)  # type: ignore[attr-defined]
 Tracer.__ipow__ = in_place(_tracer_power, "power")  # type: ignore[attr-defined]
-
-
 
 
 floor_divide = elementwise(
@@ -298,9 +297,7 @@ fmod = elementwise(
 def _share(x: Any, y: Any, compare: Any) -> Any:
     """Return how much of a tangent operand x passes: 1 where it wins, 1/2 where it ties."""
     dtype = x.dtype
-    return where(
-        compare(x, y), dtype.type(1), where(x == y, dtype.type(0.5), dtype.type(0))
-    )
+    return where(compare(x, y), dtype.type(1), where(x == y, dtype.type(0.5), dtype.type(0)))
 
 
 maximum = elementwise(
@@ -454,9 +451,9 @@ imag = elementwise(
 
 
 def _make_complex(x: Any, y: Any) -> Any:
-    parts = np.empty_like(x, dtype=dtypes.complex_dtype(x.dtype), shape=np.broadcast_shapes(
-        np.shape(x), np.shape(y)
-    ))
+    parts = np.empty_like(
+        x, dtype=dtypes.complex_dtype(x.dtype), shape=np.broadcast_shapes(np.shape(x), np.shape(y))
+    )
     parts.real = x
     parts.imag = y
     return parts
@@ -484,6 +481,8 @@ make_complex = elementwise(
     samples=Samples(points=(-1.0, 0.0)),
 )
 
+real.view = imag.view = True
+
 conjugate = elementwise(
     "conjugate",
     np.conjugate,
@@ -492,9 +491,7 @@ conjugate = elementwise(
     transpose=lambda ct, x: conjugate(ct),
     dtypes=NUMERIC,
     simplify=lambda eqn, made_by: (
-        undone(eqn, made_by)
-        if dtypes.is_complex(eqn.inputs[0].aval.dtype)
-        else eqn.inputs[0]
+        undone(eqn, made_by) if dtypes.is_complex(eqn.inputs[0].aval.dtype) else eqn.inputs[0]
     ),
     samples=Samples(points=(-1.0, 0.0)),
 )
@@ -521,4 +518,3 @@ from autodiff.primitives.exponential import log  # noqa: E402
 from autodiff.primitives.rounding import trunc  # noqa: E402
 
 methods["conj"] = methods["conjugate"] = lambda x: conjugate(x)
-

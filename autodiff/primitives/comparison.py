@@ -11,9 +11,11 @@ from autodiff.ir.primitive import Samples
 from autodiff.primitives.families import ANY, elementwise
 
 _WHY = "its result is bool"
-_compare = partial(elementwise, not_differentiable=_WHY, samples=Samples(
-    points=(-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf, np.nan)
-))
+_compare = partial(
+    elementwise,
+    not_differentiable=_WHY,
+    samples=Samples(points=(-np.inf, -1.0, -0.0, 0.0, 1.0, np.inf, np.nan)),
+)
 
 equal = _compare("equal", np.equal, doc="x == y.", operator="eq", commutative=True)
 not_equal = _compare("not_equal", np.not_equal, doc="x != y.", operator="ne", commutative=True)
@@ -37,4 +39,3 @@ isnan = _compare("isnan", np.isnan, doc="It is not a number.", dtypes=ANY)
 isinf = _compare("isinf", np.isinf, doc="It is infinite.", dtypes=ANY)
 isfinite = _compare("isfinite", np.isfinite, doc="It is neither infinite nor NaN.", dtypes=ANY)
 signbit = _compare("signbit", np.signbit, doc="Its sign bit is set.", dtypes="iuf")
-

@@ -45,14 +45,15 @@ def _dot_reference(x: Any, y: Any, *, dimensions: Dimensions) -> Any:
     if not x_batch and x.ndim <= 2 and y.ndim <= 2 and len(x_sum) == 1:
         x = x if x_sum[0] == x.ndim - 1 else x.T
         y = y if y_sum[0] == 0 else y.T
-        return np.matmul(x, y)
+        return np.matmul(x, y).astype(x.dtype, copy=False)  # bfloat16 gives float32
     stack = tuple(x.shape[i] for i in x_batch)
     rows = tuple(x.shape[i] for i in x_free)
     columns = tuple(y.shape[i] for i in y_free)
     summed = prod(x.shape[i] for i in x_sum)
     left = np.transpose(x, (*x_batch, *x_free, *x_sum)).reshape((*stack, prod(rows), summed))
     right = np.transpose(y, (*y_batch, *y_sum, *y_free)).reshape((*stack, summed, prod(columns)))
-    return np.matmul(left, right).reshape((*stack, *rows, *columns))
+    product = np.matmul(left, right).astype(x.dtype, copy=False)
+    return product.reshape((*stack, *rows, *columns))
 
 
 def _dot_differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:

@@ -19,7 +19,10 @@ exp = elementwise(
     "exp", np.exp, doc="e to the power x.", jvp=lambda t, out, x: t * out, samples=_GROWTH
 )
 exp2 = elementwise(
-    "exp2", np.exp2, doc="2 to the power x.", jvp=lambda t, out, x: t * (out * _LN2),
+    "exp2",
+    np.exp2,
+    doc="2 to the power x.",
+    jvp=lambda t, out, x: t * (out * _LN2),
     samples=_GROWTH,
 )
 expm1 = elementwise(
@@ -132,21 +135,17 @@ logaddexp2 = elementwise(
 )
 
 
-def _ldexp_promotion(operands: tuple[Any, ...]) -> Any:
-    x, n = operands
-    resolved = np.ldexp.resolve_dtypes((x, np.int32 if n in (int, bool) else n, None))
-    return resolved[:2], resolved[2:]
-
-
 ldexp = elementwise(
     "ldexp",
     np.ldexp,
     doc="x times 2 to the integer power n.",
-    promote=_ldexp_promotion,
     jvp=(lambda t, out, x, n: ldexp(t, n), None),
     transpose=(lambda ct, x, n: ldexp(ct, n), None),
     dtypes="f",
-    samples=Samples(operands=lambda dtype, random: (
-        random.normal(size=5).astype(dtype), random.integers(-4, 5, size=5).astype(np.int32)
-    )),
+    samples=Samples(
+        operands=lambda dtype, random: (
+            random.normal(size=5).astype(dtype),
+            random.integers(-4, 5, size=5).astype(np.int32),
+        )
+    ),
 )

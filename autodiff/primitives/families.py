@@ -170,7 +170,7 @@ def same_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ..
 
 def inexact_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Promotion of functions that leave the integers: as NumPy's own (`np.exp`)."""
-    (common,), _ = same_type(operands)[0][:1], None
+    common = same_type(operands)[0][0]
     if not dtypes.is_inexact(common):
         common = np.exp.resolve_dtypes((common, None))[1]
     return (common,) * len(operands), (common,)
@@ -182,9 +182,7 @@ def selection_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[An
     return (np.dtype(bool), *[common] * (len(operands) - 1)), (common,)
 
 
-def _make_plan(
-    primitive: Primitive, promote: Any, avals: Sequence[Any], is_operator: bool
-) -> Plan:
+def _make_plan(primitive: Primitive, promote: Any, avals: Sequence[Any], is_operator: bool) -> Plan:
     """Return the steps that bring operands of types `avals` to the operation's own types.
 
     An entry of `avals` is an `ArrayType`, or a Python scalar's class. Python scalars combined by an
@@ -207,7 +205,7 @@ def _make_plan(
         if default != np.float64 and any(dtypes.is_inexact(k) for k in kinds):
             kinds = [k if dtypes.is_inexact(k) else default for k in kinds]
     elif default != np.float64 and float in kinds and not any(map(dtypes.is_inexact, strong)):
-        kinds = [default if isinstance(k, np.dtype) and k != bool else k for k in kinds]
+        kinds = [default if isinstance(k, np.dtype) and not dtypes.is_bool(k) else k for k in kinds]
     try:
         wanted, results = promote(tuple(kinds))
     except TypeError as error:
@@ -237,7 +235,7 @@ def _make_plan(
         _step(aval, kind, dtype, shape)
         for aval, kind, dtype in zip(avals, kinds, wanted, strict=True)
     )
-    weak = is_operator and not strong and results[0] != bool
+    weak = is_operator and not strong and not dtypes.is_bool(results[0])
     types = tuple(array_type(shape, dtype, weak) for dtype in results)
     return Plan(steps if any(step is not None for step in steps) else None, types)
 
@@ -295,12 +293,12 @@ def _record_elementwise(
             primitive.plans.clear()
         primitive.plans[plan_key] = plan
     if plan.steps is not None:
-        operands = tuple([
-            x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)
-        ])
-    atoms = tuple([
-        x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands
-    ])
+        operands = tuple(
+            [x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)]
+        )
+    atoms = tuple(
+        [x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands]
+    )
     return record(trace, primitive, atoms, params, plan.types)
 
 
@@ -320,8 +318,7 @@ def _elementwise_type(name: str, promote: Any, *avals: ArrayType, **params: Any)
             f"{name}: operands must be of the operation's own types {tuple(map(str, wanted))}, got "
             f"types=({', '.join(map(str, avals))})."
         )
-    outputs = tuple(array_type(shape, dtype) for dtype in results)
-    return outputs if len(outputs) > 1 else outputs[0]
+    return tuple(array_type(shape, dtype) for dtype in results)
 
 
 def _elementwise_differentiate(
@@ -404,8 +401,9 @@ def elementwise(
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `simplify`: see ir/primitive.py. `promote`: operand types to (own operand types, result types); a NumPy
-    ufunc as reference brings its own. `operator`: the Python operator (`"add"` for `__add__`).
+    linear in that operand. `simplify`: see ir/primitive.py. `promote`: operand types
+    to (own operand types, result types); a NumPy ufunc as reference brings its own. `operator`:
+    the Python operator (`"add"` for `__add__`).
     """
     is_ufunc = isinstance(reference, np.ufunc)
     if promote is None:
@@ -543,9 +541,11 @@ def reduction(
     )
 
     def differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
+        assert jvp is not None
         return (jvp(tangents[0], outs[0], operands[0], **params),)
 
     def transpose_rule(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
+        assert transpose is not None
         return (transpose(cts[0], operands[0].aval, **params),)
 
     return register(

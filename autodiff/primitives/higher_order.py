@@ -84,4 +84,3 @@ call = register(
         samples=Samples(params=()),
     )
 )
-

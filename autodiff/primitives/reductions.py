@@ -130,9 +130,7 @@ def _position(function: Any) -> Any:
     return reference
 
 
-_ONE_AXIS = Samples(
-    shapes=(((5,),), ((3, 4),)), params=({"axes": (0,)}, {"axes": (1,)})
-)
+_ONE_AXIS = Samples(shapes=(((5,),), ((3, 4),)), params=({"axes": (0,)}, {"axes": (1,)}))
 
 argmax = reduction(
     "argmax",
@@ -155,7 +153,9 @@ argmin = reduction(
 
 def _logsumexp_reference(x: Any, *, axes: Axes) -> Any:
     x = np.asanyarray(x)
-    largest = np.max(x.real if x.dtype.kind == "c" else x, axis=axes, keepdims=True, initial=-np.inf)
+    largest = np.max(
+        x.real if x.dtype.kind == "c" else x, axis=axes, keepdims=True, initial=-np.inf
+    )
     shift = np.where(np.isfinite(largest), largest, np.zeros((), largest.dtype))
     total = np.sum(np.exp(x - shift), axis=axes, dtype=x.dtype)
     return np.log(total) + np.squeeze(shift, axes)

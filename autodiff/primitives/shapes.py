@@ -10,7 +10,14 @@ from autodiff.base import dtypes as element_types
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import Primitive, Samples, primitives
-from autodiff.primitives.families import batch_to, convert, elementwise, is_linear, library_op, shape_op
+from autodiff.primitives.families import (
+    batch_to,
+    convert,
+    elementwise,
+    is_linear,
+    library_op,
+    shape_op,
+)
 
 Shape = tuple[int, ...]
 
@@ -49,20 +56,34 @@ cast = elementwise(
 cast.type_rule = lambda x, *, dtype: array_type(x.shape, dtype)
 cast.call = _cast
 
+
+def _bitcast_type(x: ArrayType, *, dtype: np.dtype) -> ArrayType:
+    if x.dtype.itemsize != dtype.itemsize:
+        raise TypeError(
+            f"bitcast: both element types must have one width, got types=({x.dtype}, {dtype})."
+        )
+    return array_type(x.shape, dtype)
+
+
 bitcast = library_op(
     "bitcast",
     lambda x, *, dtype: np.asanyarray(x).view(dtype),
     doc="The same bits as another element type of the same width.",
     kind="elementwise",
-    type_rule=lambda x, *, dtype: array_type(x.shape, dtype),
+    type_rule=_bitcast_type,
     batch=lambda size, operands, batched, params, mode: (
         (bind_primitive(bitcast, operands, params),),
         (True,),
     ),
     not_differentiable="bits have no derivative",
-    samples=Samples(shapes=(((3,),),), params=({"dtype": np.dtype("u4")},), span=(0.0, 2.0)),
-    dtypes="f",
+    samples=Samples(
+        shapes=(((3,),),) * 4,
+        params=tuple({"dtype": np.dtype(d)} for d in ("u2", "u4", "i8", "f4")),
+        span=(0.0, 2.0),
+    ),
+    dtypes="iuf",
 )
+bitcast.view = True
 
 
 # ---------------------------------------------------------------------------- broadcast and friends
@@ -136,9 +157,7 @@ transpose = shape_op(
     "transpose",
     lambda x, *, permutation: np.transpose(x, permutation),
     doc="Axis i of the result is axis permutation[i] of x.",
-    type_rule=lambda x, *, permutation: array_type(
-        tuple(x.shape[i] for i in permutation), x.dtype
-    ),
+    type_rule=lambda x, *, permutation: array_type(tuple(x.shape[i] for i in permutation), x.dtype),
     transpose=lambda ct, aval, *, permutation: transpose(
         ct, permutation=tuple(int(i) for i in np.argsort(permutation))
     ),
@@ -147,7 +166,9 @@ transpose = shape_op(
     },
     view=True,
     simplify=lambda eqn, made_by: (
-        eqn.inputs[0] if eqn.params["permutation"] == tuple(range(eqn.inputs[0].aval.ndim)) else None
+        eqn.inputs[0]
+        if eqn.params["permutation"] == tuple(range(eqn.inputs[0].aval.ndim))
+        else None
     ),
     samples=Samples(
         shapes=(((2, 3),), ((2, 3, 4),)),
@@ -156,7 +177,7 @@ transpose = shape_op(
 )
 
 
-# --------------------------------------------------------------------------------------- concatenate
+# ------------------------------------------------------------------------------- concatenate
 
 
 def _concatenate_type(*avals: ArrayType, axis: int) -> ArrayType:
@@ -169,9 +190,7 @@ def _concatenate_type(*avals: ArrayType, axis: int) -> ArrayType:
 def _concatenate_differentiate(
     outs: Any, operands: Any, tangents: Any, params: Any, mode: Any
 ) -> Any:
-    filled = [
-        zeros(x.aval) if t is None else t for x, t in zip(operands, tangents, strict=True)
-    ]
+    filled = [zeros(x.aval) if t is None else t for x, t in zip(operands, tangents, strict=True)]
     return (bind_primitive(concatenate, filled, params),)
 
 

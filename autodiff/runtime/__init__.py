@@ -1,1 +1,1 @@
-"""Layer 6: program text to something callable; the only folder that meets devices, compilers and disks."""
+"""Layer 6: programs made callable; the only folder that meets devices, compilers and disks."""

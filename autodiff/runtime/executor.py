@@ -50,9 +50,7 @@ class Executable:
         if program is None:
             program = self._next_program(module)
         if module is not np:
-            arguments = tuple(
-                module.asarray(x) if type(x) is np.ndarray else x for x in arguments
-            )
+            arguments = tuple(module.asarray(x) if type(x) is np.ndarray else x for x in arguments)
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray
@@ -83,7 +81,7 @@ class Executable:
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """`run(*inputs, *literals)` gives the outputs; those at the positions `copied` may be shared."""
+    """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared."""
 
     run: Callable[..., Sequence[Any]]
     literals: tuple[Any, ...]
@@ -95,7 +93,7 @@ def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
 
 
 def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
-    """Return the graph with its array literals as further inputs, and their values on the device."""
+    """Return the graph with its array literals as further inputs, and their values there."""
     if module is np:
         return graph, ()
     inputs: dict[Literal, Var] = {}
