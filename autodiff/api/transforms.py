@@ -520,8 +520,9 @@ class Linearization:
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     """Return `(out, vjp_fun)`: the output, and the function that pulls cotangents back.
 
-    `vjp_fun(ct)` takes a cotangent with the structure, shapes and dtypes of `out` and always
-    returns a tuple, one entry per primal. It may be called repeatedly, jitted, mapped and differentiated.
+    `vjp_fun(ct)` takes a cotangent with the structure, shapes and dtypes of `out`. It always
+    returns a tuple, one entry per primal, and may be called repeatedly, jitted, mapped and
+    differentiated.
     With `has_aux` the result is `(out, vjp_fun, aux)`.
 
     Raises:

@@ -1,8 +1,8 @@
 """NumPy's functions for traced values and plain arrays alike.
 
 Given a traced value they record; given plain arrays they call NumPy's or CuPy's function of the
-same name. Elementwise functions come from the declarations of operations, the others from the modules of
-this folder.
+same name. Elementwise functions come from the declarations of operations, the others from the
+modules of this folder.
 """
 
 import sys
