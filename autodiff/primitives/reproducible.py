@@ -109,8 +109,8 @@ def _fma_of_block(x: Any, y: Any, z: Any) -> tuple[Any]:
     if x.dtype.itemsize < 4:
         x, y, z = x.astype(_SINGLE), y.astype(_SINGLE), z.astype(_SINGLE)
     result = _fma(x, y, z)
-    if x.dtype == _DOUBLE:  # the splitting of a factor overflows before the product does
-        result = np.where(np.isfinite(result), result, x * y + z)
+    if x.dtype == _DOUBLE:  # splitting a factor overflows early; adding up parts loses -0.0
+        result = np.where(np.isfinite(result) & (result != 0), result, x * y + z)
     return (result,)
 
 
@@ -203,7 +203,7 @@ def _log1p(x: Any) -> Any:
     square = x * x
     ratio = _polynomial(_LOG1P_NUMERATOR, x) / _polynomial(_LOG1P_DENOMINATOR, x)
     near = x + _fma(square, x.dtype.type(-0.5), (x * square) * ratio)
-    return np.where(small, near, _log(x.dtype.type(1) + x))
+    return np.where(x == 0, x, np.where(small, near, _log(x.dtype.type(1) + x)))
 
 
 reproducible_log = elementwise(
