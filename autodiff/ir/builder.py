@@ -7,13 +7,16 @@ nothing else, and cannot confuse one derivative with another.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import count
+from types import FrameType
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
+from autodiff.base.callers import called_math_function, stores_item
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import ConcretizationError, LeakedTracerError, message
 from autodiff.base.source_info import SourceLine, user_line
@@ -389,13 +392,42 @@ class Tracer:
         return bool(self._value("bool"))
 
     def __float__(self) -> float:
+        self._refuse_silent_constant(sys._getframe(1))
         return float(self._value("float"))
 
     def __int__(self) -> int:
+        self._refuse_silent_constant(sys._getframe(1))
         return int(self._value("int"))
 
     def __complex__(self) -> complex:
+        self._refuse_silent_constant(sys._getframe(1))
         return complex(self._value("complex"))
+
+    def _refuse_silent_constant(self, frame: FrameType) -> None:
+        """Raise where NumPy or `math` asks for the number, so that a derivative would be lost."""
+        if stores_item(frame):
+            raise TypeError(
+                message(
+                    "assignment",
+                    "a traced value cannot be written into a plain array",
+                    f"value={self!r}",
+                    line=user_line(),
+                    fix="start from a traced array (autodiff.numpy.asarray of an argument), build "
+                    "the array with autodiff.numpy.stack, or use ad.at(array)[index].set(value).",
+                )
+            )
+        function = called_math_function(frame)
+        if function is not None:
+            raise TypeError(
+                message(
+                    function,
+                    "functions of the standard library cannot be traced",
+                    f"value={self!r}",
+                    line=user_line(),
+                    fix="use the function of numpy or autodiff.numpy, or float(x) if the value is "
+                    "meant as a constant.",
+                )
+            )
 
     def __index__(self) -> int:
         return self._value("index").__index__()
