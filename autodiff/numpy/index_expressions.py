@@ -27,10 +27,11 @@ from autodiff.base.source_info import user_line
 from autodiff.ir.avals import Shape
 from autodiff.ir.builder import Tracer
 from autodiff.ir.primitive import CACHE_LIMIT
+from autodiff.numpy.dispatch import has_tracer
+from autodiff.numpy.operands import array_of
 from autodiff.primitives.arithmetic import add, where
 from autodiff.primitives.comparison import less
 from autodiff.primitives.families import broadcast_to, convert
-from autodiff.primitives.shapes import concatenate, reshape
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def index_error(
     return IndexError(message(function, requirement, got, line=user_line(), fix=fix))
 
 
-def _no_value(tracer: Tracer) -> bool:
+def has_no_value(tracer: Tracer) -> bool:
+    """Return whether a tracer's value cannot be asked for (inside `jit`, or mapped by `vmap`)."""
     return tracer.trace.values is None
 
 
@@ -87,8 +89,8 @@ def _no_value(tracer: Tracer) -> bool:
 
 
 def _array_of_sequence(sequence: Sequence[Any]) -> Any:
-    """Return a list of indices as an array; traced integers among them are stacked."""
-    if not _holds_tracer(sequence):
+    """Return a list of indices as an array; traced ones among them are stacked."""
+    if not has_tracer(sequence):
         try:
             array = np.asarray(sequence)
         except ValueError:
@@ -96,24 +98,7 @@ def _array_of_sequence(sequence: Sequence[Any]) -> Any:
                 "a list used as an index must be rectangular", f"index={sequence!r}"
             ) from None
         return array.astype(np.int64) if array.size == 0 else array
-    parts = [_array_of_sequence(x) if isinstance(x, list | tuple) else x for x in sequence]
-    parts = [x if type(x) is Tracer else np.asarray(x) for x in parts]
-    shapes = {x.shape for x in parts}
-    kinds = {dtypes.kind(x.dtype) for x in parts}
-    if len(shapes) > 1 or not kinds <= {"i", "u"}:
-        raise index_error(
-            "a list used as an index must hold integers, or lists of them of one length",
-            f"index={sequence!r}",
-        )
-    (shape,) = shapes
-    rows = [reshape(convert(x, np.int64), shape=(1, *shape)) for x in parts]
-    return concatenate(*rows, axis=0)
-
-
-def _holds_tracer(sequence: Sequence[Any]) -> bool:
-    return any(
-        type(x) is Tracer or (isinstance(x, list | tuple) and _holds_tracer(x)) for x in sequence
-    )
+    return array_of(sequence)
 
 
 def as_index(entry: Any) -> Any:
@@ -152,7 +137,7 @@ def known_mask(mask: Any, fix: str) -> Any:
     """Return a boolean array's value; a ConcretizationError where it has none."""
     if type(mask) is not Tracer:
         return mask
-    if _no_value(mask):
+    if has_no_value(mask):
         raise ConcretizationError(
             message(
                 "index",
@@ -167,7 +152,7 @@ def known_mask(mask: Any, fix: str) -> Any:
 
 def _range_of(entry: slice, size: int) -> range:
     for bound in (entry.start, entry.stop, entry.step):
-        if type(bound) is Tracer and _no_value(bound):
+        if type(bound) is Tracer and has_no_value(bound):
             raise ConcretizationError(
                 message(
                     "index",
@@ -207,7 +192,7 @@ def _without_ellipsis(entries: list[Any], ndim: int) -> list[tuple[int, Any]]:
 def check_mask(mask: Any, shape: Shape, axis: int) -> Any:
     """Return a boolean array; an IndexError if it does not fit the axes of `shape` from `axis`."""
     for i, (n, size) in enumerate(zip(mask.shape, shape[axis:], strict=False)):
-        if n != size:
+        if n not in (0, size):  # NumPy takes a mask without elements for any axis
             raise index_error(
                 "a boolean array must have the size of the axis it selects from",
                 f"size {n} for axis {axis + i} of size {size}",
@@ -272,7 +257,7 @@ def _out_of_bounds(value: int, axis: int, size: int) -> IndexError:
 # ------------------------------------------------------------------------------------- index arrays
 
 
-def _from_the_front(index: Any, axis: int, size: int, mode: str | None) -> tuple[Any, bool]:
+def from_the_front(index: Any, axis: int, size: int, mode: str | None) -> tuple[Any, bool]:
     """Return an index array with negative indices counted from 0, and whether all are in range.
 
     Indices whose values are known are checked; without a `mode` one that is out of range is an
@@ -368,7 +353,7 @@ def _arranged(entries: list[_Entry], mode: str | None) -> Location:
             array = entry.array
             if entry.kind == "array":
                 assert entry.axis is not None
-                array, known = _from_the_front(array, entry.axis, size, mode)
+                array, known = from_the_front(array, entry.axis, size, mode)
                 in_range = in_range and known
             arrays.append(array)
             axes.append(len(kept_shape))

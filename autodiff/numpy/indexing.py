@@ -23,7 +23,9 @@ from autodiff.ir.avals import PYTHON_SCALARS, Shape
 from autodiff.ir.builder import Tracer
 from autodiff.ir.graph import Literal
 from autodiff.ir.primitive import methods, properties
+from autodiff.numpy.arguments import renewed, view_of
 from autodiff.numpy.index_expressions import Location, as_index, check_mask, index_error, locate
+from autodiff.numpy.operands import permuted, reshaped
 from autodiff.primitives.arithmetic import (
     add,
     divide,
@@ -42,7 +44,6 @@ from autodiff.primitives.indexing_layout import (
     scatter_into,
     slice_by,
 )
-from autodiff.primitives.shapes import reshape, transpose
 
 #: What users call the modes for indices out of range, and what reads and writes call them.
 _READ_MODES = {
@@ -68,16 +69,6 @@ def _checked_mode(mode: str | None, modes: dict[str, str]) -> str | None:
     return modes[mode]
 
 
-def _reshaped(x: Any, shape: Shape) -> Any:
-    return x if x.shape == shape else reshape(x, shape=shape)
-
-
-def _permuted(x: Any, permutation: Shape) -> Any:
-    if permutation == tuple(range(len(permutation))):
-        return x
-    return transpose(x, permutation=permutation)
-
-
 def _check_has_elements(location: Location, mode: str) -> None:
     if mode in ("fill", "drop") or 0 in location.indices[0].shape:
         return
@@ -94,7 +85,7 @@ def _check_has_elements(location: Location, mode: str) -> None:
 
 def read(x: Any, location: Location, mode: str | None, fill_value: Literal | None = None) -> Any:
     """Return the elements of `x` at a location; `mode` (None: "fill") for indices out of range."""
-    part = _reshaped(slice_by(x, location.ranges), location.kept_shape)
+    part = reshaped(slice_by(x, location.ranges), location.kept_shape)
     if location.axes:
         mode = "promise" if location.in_range else mode or "fill"
         _check_has_elements(location, mode)
@@ -106,8 +97,8 @@ def read(x: Any, location: Location, mode: str | None, fill_value: Literal | Non
             fill_value=fill_value if mode == "fill" else None,
             unique=location.unique,
         )
-        part = _permuted(part, location.permutation)
-    return _reshaped(part, location.shape)
+        part = permuted(part, location.permutation)
+    return reshaped(part, location.shape)
 
 
 def getitem(x: Tracer, index: Any) -> Any:
@@ -124,9 +115,9 @@ def getitem(x: Tracer, index: Any) -> Any:
     """
     location = locate(x.shape, index)
     result = read(x, location, None)
-    if result is x:
-        result = Tracer(x.trace, x.var)
-    return result.linked_as_view(x) if location.is_view else result
+    if location.is_view:
+        return view_of(x, result)
+    return renewed(x) if result is x else result
 
 
 # ------------------------------------------------------------------------------------------- writes
@@ -189,7 +180,7 @@ def _fitted(value: Any, shape: Shape) -> Any:
     """Return a value broadcast to `shape`, without leading axes of size 1 that are too many."""
     extra = value.ndim - len(shape)
     if extra > 0 and value.shape[:extra] == (1,) * extra:
-        value = reshape(value, shape=value.shape[extra:])
+        value = reshaped(value, value.shape[extra:])
     try:
         fits = np.broadcast_shapes(value.shape, shape) == shape
     except ValueError:
@@ -214,18 +205,18 @@ def write(x: Any, location: Location, value: Any, kind: str, mode: str | None) -
     """
     value = _fitted(value, location.shape)
     if not location.axes:
-        value = _reshaped(value, location.kept_shape)
+        value = reshaped(value, location.kept_shape)
         if kind != "set":
-            part = _reshaped(slice_by(x, location.ranges), location.kept_shape)
+            part = reshaped(slice_by(x, location.ranges), location.kept_shape)
             value = _combine(kind, part, value)
-        return overwrite_by(x, _reshaped(value, _lengths(location)), location.ranges)
+        return overwrite_by(x, reshaped(value, _lengths(location)), location.ranges)
     mode = "promise" if location.in_range else mode or "drop"
     _check_has_elements(location, mode)
-    part = _reshaped(slice_by(x, location.ranges), location.kept_shape)
+    part = reshaped(slice_by(x, location.ranges), location.kept_shape)
     index_shape = location.indices[0].shape
     elements = elements_shape(location.kept_shape, index_shape, location.axes, 0)
-    value = _reshaped(value, tuple(elements[i] for i in location.permutation))
-    value = _permuted(value, tuple(map(location.permutation.index, range(len(elements)))))
+    value = reshaped(value, tuple(elements[i] for i in location.permutation))
+    value = permuted(value, tuple(map(location.permutation.index, range(len(elements)))))
     part = scatter_into(
         part,
         value,
@@ -237,7 +228,7 @@ def write(x: Any, location: Location, value: Any, kind: str, mode: str | None) -
     )
     if location.kept_shape == x.shape and _lengths(location) == x.shape and _in_order(location):
         return part
-    return overwrite_by(x, _reshaped(part, _lengths(location)), location.ranges)
+    return overwrite_by(x, reshaped(part, _lengths(location)), location.ranges)
 
 
 def _lengths(location: Location) -> Shape:
@@ -257,7 +248,8 @@ def _selection_mask(x: Any, index: Any) -> Any:
     mask = as_index(index)
     if not hasattr(mask, "dtype") or mask.dtype.kind != "b" or mask.ndim > x.ndim:
         return None
-    return check_mask(mask, x.shape, 0)
+    check_mask(mask, x.shape, 0)
+    return mask if mask.shape == x.shape[: mask.ndim] else None
 
 
 def write_by_mask(x: Any, mask: Any, value: Any, operation: Callable[[Any, Any], Any]) -> Any:
@@ -273,7 +265,7 @@ def write_by_mask(x: Any, mask: Any, value: Any, operation: Callable[[Any, Any],
 
 def _over(mask: Any, shape: Shape) -> Any:
     """Return a mask of leading axes as one of all axes."""
-    return broadcast_to(_reshaped(mask, (*mask.shape, *(1,) * (len(shape) - mask.ndim))), shape)
+    return broadcast_to(reshaped(mask, (*mask.shape, *(1,) * (len(shape) - mask.ndim))), shape)
 
 
 def setitem(x: Tracer, index: Any, value: Any) -> Tracer:
