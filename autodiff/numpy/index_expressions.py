@@ -283,17 +283,14 @@ def from_the_front(index: Any, axis: int, size: int, mode: str | None) -> tuple[
     return index + size * (index < 0), False
 
 
-def _broadcast_indices(arrays: Sequence[Any]) -> tuple[list[Any], Shape]:
+def _broadcast_shape(arrays: Sequence[Any]) -> Shape:
     try:
-        shape = np.broadcast_shapes(*(x.shape for x in arrays))
+        return np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError:
         raise index_error(
             "index arrays must broadcast together",
             "shapes=" + ", ".join(str(x.shape) for x in arrays),
         ) from None
-    return [
-        broadcast_to(x, shape) if type(x) is Tracer else np.broadcast_to(x, shape) for x in arrays
-    ], shape
 
 
 # ------------------------------------------------------------------------------------------- layout
@@ -343,22 +340,24 @@ def locate(shape: Shape, index: Any, mode: str | None = None) -> Location:
 
 def _arranged(entries: list[_Entry], mode: str | None) -> Location:
     """Return the location that entries describe."""
-    arrays, axes, kept_shape = [], [], []
+    index_shape = _broadcast_shape([e.array for e in entries if e.array is not None])
+    indices, axes, kept_shape = [], [], []
     in_range = True
     for entry in entries:
         if entry.kind in ("integer", "new", "ellipsis"):
             continue
         size = 1 if entry.chosen is None else len(entry.chosen)
-        if entry.kind != "slice":
+        if entry.array is not None:
             array = entry.array
-            if entry.kind == "array":
+            if 0 in index_shape:  # NumPy does not look at indices that select nothing together
+                array = np.zeros(index_shape, np.int64)
+            elif entry.kind == "array":
                 assert entry.axis is not None
                 array, known = from_the_front(array, entry.axis, size, mode)
                 in_range = in_range and known
-            arrays.append(array)
+            indices.append(broadcast_to(array, index_shape))
             axes.append(len(kept_shape))
         kept_shape.append(size)
-    indices, index_shape = _broadcast_indices(arrays)
     permutation, shape = _result_axes(entries, index_shape)
     kinds = {e.kind for e in entries}
     masks_of_result = (
