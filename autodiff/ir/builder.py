@@ -22,7 +22,17 @@ from autodiff.base.errors import ConcretizationError, LeakedTracerError, message
 from autodiff.base.source_info import SourceLine, user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, type_of
 from autodiff.ir.evaluate import evaluate_equations, read
-from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Params, StructuralKey, Var, make_graph
+from autodiff.ir.graph import (
+    Atom,
+    Eqn,
+    Graph,
+    Literal,
+    Params,
+    StructuralKey,
+    Var,
+    is_repeated_scalar,
+    make_graph,
+)
 from autodiff.ir.graph import params_key as hashable
 from autodiff.ir.primitive import (
     Primitive,
@@ -123,7 +133,9 @@ class Trace:
             if self.inline_literals:
                 return Literal(value)
             return self._constant(type_of(value), value)
-        if self.inline_arrays and type(value) is np.ndarray:
+        if type(value) is np.ndarray and (
+            self.inline_arrays or (is_repeated_scalar(value) and not value.flags.writeable)
+        ):
             return Literal(value)
         return self._capture_array(value)
 

@@ -38,6 +38,11 @@ class Var:
         return f"v{self.index}:{self.aval}"
 
 
+def is_repeated_scalar(value: Any) -> bool:
+    """Return whether an array is one element repeated without memory, as broadcasting makes it."""
+    return value.ndim > 0 and value.size > 0 and not any(value.strides)
+
+
 class Literal:
     """A value that is part of the structure: a scalar, or an array that a rule made.
 
@@ -50,8 +55,7 @@ class Literal:
         self.value = value
         self.aval = type_of(value)
         stored = value
-        if value.ndim and not any(value.strides) and value.size:
-            # one element repeated, as broadcasting makes it
+        if is_repeated_scalar(value):
             stored = np.asarray(value)[(0,) * value.ndim]
         self._key = (self.aval, stored.tobytes())
 
@@ -170,6 +174,10 @@ def params_key(params: Params) -> tuple[Any, ...] | None:
 def _structural_key(
     inputs: Sequence[Var], constants: Sequence[Var], eqns: Sequence[Eqn], outputs: Sequence[Atom]
 ) -> StructuralKey:
+    """Return the key by canonical numbering; a trace keeps the same one while it records.
+
+    (A trace numbers constants as they come, so with constants the two keys may differ.)
+    """
     number: dict[Var, int] = {}
     for var in (*inputs, *constants):
         number[var] = len(number)
@@ -179,7 +187,8 @@ def _structural_key(
 
     parts = []
     for eqn in eqns:
-        parts.append((eqn.primitive, params_key(eqn.params), *map(name, eqn.inputs)))
+        weak = eqn.outputs[0].aval.weak if eqn.outputs else None
+        parts.append((eqn.primitive, params_key(eqn.params), weak, *map(name, eqn.inputs)))
         for var in eqn.outputs:
             number[var] = len(number)
     return StructuralKey(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base.source_info import short_line
-from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var
+from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar
 
 Names = dict[Var, str]
 
@@ -44,6 +44,8 @@ def _format_atom(atom: Atom, names: Mapping[Var, str]) -> str:
     if isinstance(atom, Literal):
         if atom.is_scalar:
             return f"{atom.value.item()!r}:{atom.aval}"
+        if is_repeated_scalar(atom.value):
+            return f"{atom.value[(0,) * atom.aval.ndim].item()!r}:{atom.aval}"
         flat = np.asarray(atom.value).ravel()
         shown = ",".join(repr(v.item()) for v in flat[:6])
         return f"[{shown}{',...' if flat.size > 6 else ''}]:{atom.aval}"
