@@ -200,10 +200,17 @@ def _log(x: Any) -> Any:
 
 def _log1p(x: Any) -> Any:
     small = np.abs(x) < x.dtype.type(_SQRT2_MINUS_1)
+    value = np.empty_like(x)
+    value[small] = _log1p_near_zero(x[small])
+    value[~small] = _log(x.dtype.type(1) + x[~small])
+    return value
+
+
+def _log1p_near_zero(x: Any) -> Any:
     square = x * x
     ratio = _polynomial(_LOG1P_NUMERATOR, x) / _polynomial(_LOG1P_DENOMINATOR, x)
-    near = x + _fma(square, x.dtype.type(-0.5), (x * square) * ratio)
-    return np.where(x == 0, x, np.where(small, near, _log(x.dtype.type(1) + x)))
+    value = x + _fma(square, x.dtype.type(-0.5), (x * square) * ratio)
+    return np.where(x == 0, x, value)  # -0.0 stays
 
 
 reproducible_log = elementwise(
@@ -295,7 +302,7 @@ _ERFINV: dict[np.dtype, tuple[_Branch, ...]] = {
 def _erf(x: Any) -> Any:
     if x.dtype == _DOUBLE:
         host = x if isinstance(x, np.ndarray) else x.get()
-        return common_module((x,)).asarray(_ERF_OF_C(host).astype(_DOUBLE))
+        return common_module((x,)).asarray(np.asarray(_ERF_OF_C(host), _DOUBLE))
     square = x * x
     ratio = (x * _polynomial(_ERF_NUMERATOR, square)) / _polynomial(_ERF_DENOMINATOR, square)
     return np.where(np.abs(x) >= _ERF_IS_ONE, np.copysign(np.float32(1), x), ratio)

@@ -112,28 +112,27 @@ def checked_number(function: str, name: str, value: Any, kinds: str) -> Any:
     return value
 
 
-def checked_broadcast(
-    function: str, shape: Any, parameters: dict[str, Any], suffix: Shape = ()
-) -> Shape:
+def checked_broadcast(function: str, shape: Any, parameters: dict[str, Any]) -> Shape:
     """Return the shape of the result: `shape`, to which the parameters must broadcast.
 
     None stands for the shape of the parameters broadcast together.
     """
     shapes = {name: type_of(value).shape for name, value in parameters.items()}
     got = ", ".join(f"{name}.shape={size}" for name, size in shapes.items())
+    result = None if shape is None else checked_shape(function, shape)
     try:
         common = np.broadcast_shapes(*shapes.values())
-        result = common if shape is None else checked_shape(function, shape)
+        if result is None:
+            return common
         fits = np.broadcast_shapes(common, result) == result
     except ValueError:
         fits = False
-        result = shape
-    if not fits:
+    if result is None or not fits:
         raise fault(
             ValueError,
             function,
             "the parameters must broadcast to the shape of the result",
-            f"{got}" if shape is None else f"shape={tuple(shape)}, {got}",
+            got if result is None else f"shape={result}, {got}",
             "leave out shape, or give one that ends in the parameters' axes.",
         )
     return result

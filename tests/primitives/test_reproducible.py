@@ -113,9 +113,10 @@ def test_fused_multiply_add_keeps_the_sign_of_zero(dtype):
     assert not np.signbit(fused_multiply_add(dtype(1), dtype(1), dtype(-1)))
 
 
-# The span and the ULP allowed on 200 points of it: the polynomials' own errors are below 1 ULP (of
-# erfinv in float64 2e-15, about 10 ULP, says Giles), the rest is rounding. Towards -1 and 1 erfinv loses more, because 1 - x**2 is made of the rounded x**2
-# (36 ULP at 0.9999 in float32, 98 in float64), exactly as in JAX.
+# The span and the ULP allowed on 200 points of it. The polynomials' own errors are below 1 ULP (of
+# erfinv in float64 2e-15, about 10 ULP, says Giles), the rest is rounding. Towards -1 and 1 erfinv
+# loses more, because 1 - x**2 is made of the rounded x**2 (36 ULP at 0.9999 in float32, 98 in
+# float64), exactly as in JAX.
 ACCURACY = (
     (reproducible_log, mpmath.log, (0.01, 20.0), {"float32": 4, "float64": 1}),
     (reproducible_log1p, mpmath.log1p, (-0.99, 20.0), {"float32": 4, "float64": 4}),
