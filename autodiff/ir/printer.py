@@ -45,7 +45,7 @@ def _format_atom(atom: Atom, names: Mapping[Var, str]) -> str:
         if atom.is_scalar:
             return f"{atom.value.item()!r}:{atom.aval}"
         if is_repeated_scalar(atom.value):
-            return f"{atom.value[(0,) * atom.aval.ndim].item()!r}:{atom.aval}"
+            return f"{np.asarray(atom.value).flat[0].item()!r}:{atom.aval}"
         flat = np.asarray(atom.value).ravel()
         shown = ",".join(repr(v.item()) for v in flat[:6])
         return f"[{shown}{',...' if flat.size > 6 else ''}]:{atom.aval}"

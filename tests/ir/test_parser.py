@@ -6,7 +6,6 @@ import pytest
 import autodiff as ad
 from autodiff.base.source_info import short_line
 from autodiff.ir.evaluate import evaluate
-
 from autodiff.ir.parser import parse_graph
 from autodiff.passes.pipeline import simplify
 
