@@ -235,18 +235,21 @@ def power_of(x: Any, y: Any) -> Any:
     dtype = x.dtype
     if type(y) is float and not dtypes.is_inexact(dtype):
         x = convert(x, dtypes.default_float())
-    elif dtypes.is_bool(dtype):
-        x = convert(x, np.int8)
-    elif dtypes.is_integer(dtype) and y < 0:
+    elif not dtypes.is_inexact(dtype) and y < 0:
         raise ValueError(
             f"power: an integer's exponent must not be negative, got exponent={y}.\n"
             "To fix: convert the base with .astype(float) first."
         )
+    else:
+        common = np.power.resolve_dtypes((dtype, type(y), None))[0]
+        x = x if dtype == common else convert(x, common)
     exponent = int(y)
     return square(x) if exponent == 2 else integer_power(x, exponent=exponent)
 
 
 def _tracer_power(self: Any, y: Any) -> Any:
+    if type(y) is int and y == 2 and dtypes.is_bool(self.dtype):
+        return square(self)  # as NumPy's operator, whose result is then int8
     result = power_of(self, y)
     if self.aval.weak and (
         isinstance(y, int | float | complex) or getattr(y, "aval", self.aval).weak
@@ -444,7 +447,11 @@ imag = elementwise(
     doc="Imaginary part; 0 of a real number.",
     promote=_real_of(dtypes.real_dtype),
     jvp=lambda t, out, x: imag(t) if dtypes.is_complex(x.dtype) else None,
-    transpose=lambda ct, x: make_complex(full_like_type(ct.aval, 0), negative(ct)),
+    transpose=lambda ct, x: (
+        make_complex(full_like_type(ct.aval, 0), negative(ct))
+        if dtypes.is_complex(x.aval.dtype)
+        else None
+    ),
     numpy=(np.imag,),
     samples=Samples(points=(-1.0, 0.0)),
 )

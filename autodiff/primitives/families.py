@@ -334,6 +334,8 @@ def _elementwise_differentiate(
             continue
         if term.shape != out.shape:
             term = broadcast_to(term, out.shape)
+        if term.dtype != out.dtype:  # as a float beside bfloat16 gives float32
+            term = convert(term, out.dtype)
         total = term if total is None else bind_primitive(primitives["add"], (total, term), {})
     return (total,)
 
@@ -347,7 +349,8 @@ def _elementwise_transpose(
         if not is_linear(operand) or rule is None:
             results.append(None)
             continue
-        results.append(sum_to_shape(rule(ct, *operands, **params), operand.aval.shape))
+        result = rule(ct, *operands, **params)
+        results.append(None if result is None else sum_to_shape(result, operand.aval.shape))
     return tuple(results)
 
 

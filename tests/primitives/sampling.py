@@ -142,7 +142,7 @@ def supported(primitive: Primitive) -> list[np.dtype]:
     for dtype in reversed(dtypes.SUPPORTED):
         own = own_types(primitive, dtype)
         if own is not None:
-            kept[own] = dtype
+            kept.setdefault(own, dtype)
     return list(kept.values())
 
 
@@ -243,7 +243,7 @@ def _cases(primitive: Primitive, dtype: np.dtype, layouts: bool) -> Iterator[Cas
     random = generator(primitive.name, dtype.name)
     if samples.operands is not None:
         for i, declared in enumerate(samples.params):
-            params = _retyped(declared, dtype)
+            params = retyped(declared, dtype)
             operands = samples.operands(dtype, random, **params)
             yield Case(primitive, tuple(operands), params, f"params {i}")
         return
@@ -270,7 +270,7 @@ def _cases(primitive: Primitive, dtype: np.dtype, layouts: bool) -> Iterator[Cas
                 yield Case(primitive, tuple(operands), params, label)
 
 
-def _retyped(params: dict[str, Any], dtype: np.dtype) -> dict[str, Any]:
+def retyped(params: dict[str, Any], dtype: np.dtype) -> dict[str, Any]:
     """Return parameters with scalar literals among them as numbers of the type under test."""
     return {
         name: Literal(np.asarray(value.value).astype(dtype)[()])
