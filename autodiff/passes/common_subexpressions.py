@@ -7,6 +7,12 @@ from typing import Any
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
 
 
+def _order(atom: Atom) -> tuple[bool, int]:
+    """Return a key that equal atoms share: literals by content, values by identity."""
+    is_var = type(atom) is Var
+    return is_var, id(atom) if is_var else hash(atom)
+
+
 def common_subexpressions(graph: Graph) -> Graph:
     """Compute equal expressions once: the same `a -> b`, with later copies replaced by the first.
 
@@ -20,7 +26,7 @@ def common_subexpressions(graph: Graph) -> Graph:
         inputs = tuple([same.get(a, a) if type(a) is Var else a for a in eqn.inputs])
         ordered = inputs
         if eqn.primitive.commutative:
-            ordered = tuple(sorted(inputs, key=id))
+            ordered = tuple(sorted(inputs, key=_order))
         key = (eqn.primitive, params_key(eqn.params), ordered)
         known = first.get(key)
         if known is not None:
