@@ -50,6 +50,9 @@ class Pair:
     def __eq__(self, other):
         return (self.left, self.right, self.label) == (other.left, other.right, other.label)
 
+    def __repr__(self):
+        return f"Pair({self.left}, {self.right}, {self.label})"
+
 
 pytree.register_node(
     Pair,
