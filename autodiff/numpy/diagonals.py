@@ -10,7 +10,7 @@ from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.primitive import array_functions
 from autodiff.numpy.arguments import axis_of, refuse_out
-from autodiff.numpy.dispatch import array_function
+from autodiff.numpy.dispatch import array_function, recorded_as
 from autodiff.numpy.operands import array_of, permuted, reshaped
 from autodiff.primitives.arithmetic import where
 from autodiff.primitives.families import broadcast_to
@@ -24,7 +24,7 @@ def _places(rows: int, columns: int, offset: int) -> range:
     return range(start, start + count * (columns + 1), columns + 1) if count else range(0)
 
 
-@array_function(np.diagonal, np.linalg.diagonal, method="diagonal")
+@array_function(np.diagonal, method="diagonal")
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Return the diagonal of the matrices that two axes make, as the result's last axis.
 
@@ -51,13 +51,18 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return slice_by(flat, [*map(range, lead), _places(rows, columns, offset)])
 
 
-@array_function(np.trace, np.linalg.trace, method="trace")
+@array_function(np.trace, method="trace")
 def trace(
     a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: Any = None
 ) -> Any:
     """Return the sum of the diagonal that two axes make."""
     refuse_out("trace", out)
     return array_functions[np.sum](diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
+
+
+# The array API's forms, of the last two axes.
+recorded_as(np.linalg.diagonal, diagonal, axis1=-2, axis2=-1)
+recorded_as(np.linalg.trace, trace, axis1=-2, axis2=-1)
 
 
 @array_function(np.diag)
