@@ -498,3 +498,45 @@ def test_assignment_of_elements_one_by_one() -> None:
 
     x = np.array([2.0, 3.0, 4.0, 5.0])
     np.testing.assert_array_equal(ad.grad(f)(x), [60.0, 40.0, 35.0, 29.0])
+
+
+@settings(max_examples=400, deadline=None)
+@given(expressions())
+def test_any_expression_may_have_traced_arrays_in_it(case: Any) -> None:
+    shape, index = case
+    x = numbered(shape)
+    try:
+        expected = np.asarray(x[index])
+    except (IndexError, ValueError):
+        return
+    parts = index if isinstance(index, tuple) else (index,)
+    traced = [
+        isinstance(part, np.integer)
+        or (isinstance(part, int) and not isinstance(part, bool))
+        or (isinstance(part, np.ndarray) and part.dtype != bool)
+        for part in parts
+    ]
+    arrays = [np.asarray(part) for part, flag in zip(parts, traced, strict=True) if flag]
+
+    def read(x: Any, *arrays: Any) -> Any:
+        given = iter(arrays)
+        return x[tuple(next(given) if t else part for part, t in zip(parts, traced, strict=True))]
+
+    np.testing.assert_array_equal(ad.jit(read)(x, *arrays), expected)
+    ct = numbered(expected.shape)
+    sums = np.zeros(shape)
+    np.add.at(sums, index, ct)
+    np.testing.assert_array_equal(ad.vjp(read, x, *arrays)[1](ct)[0], sums)
+
+    def write(x: Any, v: Any, *arrays: Any) -> Any:
+        given = iter(arrays)
+        where = tuple(next(given) if t else part for part, t in zip(parts, traced, strict=True))
+        return x.at[where].set(v)
+
+    written = x.copy()
+    written[index] = -ct
+    np.testing.assert_array_equal(ad.jit(write)(x, -ct, *arrays), written)
+    if arrays:
+        axes = (None, *[0] * len(arrays))
+        mapped = ad.vmap(read, axes)(x, *[np.stack([a, a]) for a in arrays])
+        np.testing.assert_array_equal(mapped, [expected, expected])
