@@ -12,6 +12,7 @@ from typing import Any
 
 from autodiff.ir.primitive import array_functions, primitives
 from autodiff.numpy.dispatch import primitive_function, public
+from autodiff.numpy.names import further_names
 
 for _module in sorted(module.name for module in iter_modules(__path__)):
     import_module(f"{__name__}.{_module}")
@@ -22,6 +23,7 @@ for _primitive in primitives.values():
         for _function in _primitive.numpy:
             public.setdefault(_function.__name__, public[_primitive.public])
 
+public.update(further_names(public))
 globals().update(public)
 array_functions["namespace"] = sys.modules[__name__]
 
