@@ -78,18 +78,6 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
     return np.can_cast(from_.dtype if type(from_) is Tracer else from_, to, casting)
 
 
-@array_function(np.iscomplexobj)
-def iscomplexobj(x: Any) -> bool:
-    """Return whether an array is of complex type."""
-    return dtypes.is_complex(array_of(x).dtype)
-
-
-@array_function(np.isrealobj)
-def isrealobj(x: Any) -> bool:
-    """Return whether an array is not of complex type."""
-    return not dtypes.is_complex(array_of(x).dtype)
-
-
 @array_function()
 def finfo(dtype: Any) -> Any:
     """Return the limits of a floating type (or of an array's type), bfloat16 included."""

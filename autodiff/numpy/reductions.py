@@ -263,8 +263,10 @@ def var(
     if mean is None:
         total = sum_(x, axes, dtype, keepdims=True, where=where)
         mean = divided(total, _counted(where, x.shape, axes, True))
-    squares = squared_modulus(x - mean)
-    total = sum_(squares, axes, dtype, keepdims=keepdims, where=where)
+    centered = x - mean
+    if where is not True:  # before squaring, so that NaN outside the mask has no derivative
+        centered = masked(centered, where, 0)
+    total = sum_(squared_modulus(centered), axes, dtype, keepdims=keepdims)
     count = _counted(where, x.shape, axes, keepdims)
     freedom = max(count - ddof, 0) if where is True else maximum(count - ddof, 0)
     return divided(total, freedom)
