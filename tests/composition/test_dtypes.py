@@ -96,7 +96,7 @@ def outcome(f, *arguments):
     """Return the type of a result, or that there is none."""
     try:
         result = f(*arguments)
-    except (TypeError, OverflowError):
+    except (TypeError, OverflowError, ValueError):
         return "refused"
     return np.shape(result), result.dtype
 

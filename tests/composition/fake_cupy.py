@@ -1,0 +1,233 @@
+"""A module with CuPy's manners and NumPy's arithmetic, to show on any machine how CuPy is treated.
+
+As CuPy does, it refuses NumPy arrays as operands, refuses to become one silently, answers NumPy's
+protocols, and asks foreign operands of its ufuncs for `__cupy_override_elementwise_kernel__`.
+"""
+
+from __future__ import annotations
+
+import operator
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+HOOK = "__cupy_override_elementwise_kernel__"
+transfers: list[str] = []
+
+
+class ndarray:  # noqa: N801 - CuPy's name
+    """An array "on the device": a NumPy array that NumPy itself cannot see."""
+
+    __array_priority__ = 100
+
+    def __init__(self, data: Any) -> None:
+        self._data = np.asarray(data)
+
+    shape = property(lambda self: self._data.shape)
+    dtype = property(lambda self: self._data.dtype)
+    ndim = property(lambda self: self._data.ndim)
+    size = property(lambda self: self._data.size)
+    nbytes = property(lambda self: self._data.nbytes)
+    itemsize = property(lambda self: self._data.itemsize)
+    strides = property(lambda self: self._data.strides)
+    flags = property(lambda self: self._data.flags)
+    T = property(lambda self: ndarray(self._data.T))
+
+    @property
+    def real(self) -> ndarray:
+        return ndarray(self._data.real)
+
+    @real.setter
+    def real(self, value: Any) -> None:
+        self._data.real = unwrapped(value)
+
+    @property
+    def imag(self) -> ndarray:
+        return ndarray(self._data.imag)
+
+    @imag.setter
+    def imag(self, value: Any) -> None:
+        self._data.imag = unwrapped(value)
+
+    def get(self) -> np.ndarray:
+        transfers.append("to the host")
+        return self._data.copy()
+
+    def item(self, *index: int) -> Any:
+        return self._data.item(*index)
+
+    def tolist(self) -> Any:
+        return self._data.tolist()
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed.")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            return NotImplemented
+        return call(ufunc, *inputs, **kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        if not all(issubclass(kind, ndarray) for kind in types):
+            return NotImplemented
+        return call(function, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        method = getattr(self._data, name)
+        return lambda *args, **kwargs: wrapped(method(*unwrapped(args), **unwrapped(kwargs)))
+
+    def __getitem__(self, index: Any) -> Any:
+        return wrapped(self._data[unwrapped(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._data[unwrapped(index)] = unwrapped(value)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        return float(self._data)
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __complex__(self) -> complex:
+        return complex(self._data)
+
+    def __index__(self) -> int:
+        return operator.index(self._data)
+
+    def __repr__(self) -> str:
+        return f"cupy.{self._data!r}"
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ndarray.__module__ = "cupy"
+
+
+def unwrapped(value: Any) -> Any:
+    """Return `value` with the device's arrays as NumPy's; NumPy's own are refused."""
+    if type(value) is ndarray:
+        return value._data
+    if isinstance(value, np.ndarray):
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, tuple | list):
+        return type(value)(unwrapped(item) for item in value)
+    if isinstance(value, dict):
+        return {key: unwrapped(item) for key, item in value.items()}
+    return value
+
+
+def wrapped(value: Any) -> Any:
+    """Return `value` with NumPy's arrays and array scalars as the device's: CuPy has no scalars."""
+    if isinstance(value, np.ndarray | np.generic):
+        return ndarray(value)
+    if isinstance(value, tuple | list):
+        return type(value)(*map(wrapped, value)) if hasattr(value, "_fields") else type(value)(
+            map(wrapped, value)
+        )
+    return value
+
+
+def call(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Run one of NumPy's functions on the device; a ufunc asks foreign operands first."""
+    if isinstance(function, np.ufunc):
+        for arg in args:
+            if hasattr(arg, HOOK):
+                kernel = SimpleNamespace(name=f"cupy_{function.__name__}")
+                return getattr(arg, HOOK)(kernel, *args, **kwargs)
+    elif args and hasattr(args[0], HOOK):  # as cupy.sum(a) calls a.sum()
+        return getattr(args[0], function.__name__)(*args[1:], **kwargs)
+    out = kwargs.get("out")
+    result = wrapped(function(*unwrapped(args), **unwrapped(kwargs)))
+    if out is not None:
+        return out[0] if isinstance(out, tuple) else out
+    return result
+
+
+def _operator(ufunc: Any, reflected: bool = False, in_place: bool = False) -> Any:
+    def method(self: ndarray, other: Any) -> Any:
+        first, second = (other, self) if reflected else (self, other)
+        return call(ufunc, first, second, out=self) if in_place else call(ufunc, first, second)
+
+    return method
+
+
+for _name, _ufunc in {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "pow": np.power,
+    "floordiv": np.floor_divide, "mod": np.remainder, "matmul": np.matmul, "and": np.bitwise_and,
+    "or": np.bitwise_or, "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
+}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", _operator(_ufunc))
+    setattr(ndarray, f"__r{_name}__", _operator(_ufunc, reflected=True))
+    setattr(ndarray, f"__i{_name}__", _operator(_ufunc, in_place=True))
+for _name, _ufunc in {
+    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+    "eq": np.equal, "ne": np.not_equal,
+}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", _operator(_ufunc))
+for _name, _ufunc in {
+    "neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert
+}.items():  # fmt: skip
+    setattr(ndarray, f"__{_name}__", lambda self, ufunc=_ufunc: call(ufunc, self))
+
+
+class _Cupy(ModuleType):
+    """The module: any function of NumPy's, made to run on the device."""
+
+    ndarray = ndarray
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        found = getattr(np, name)
+        if isinstance(found, type) or not callable(found):
+            return found
+        return lambda *args, **kwargs: call(found, *args, **kwargs)
+
+    def asarray(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Upload a NumPy array, or return a device array as it is."""
+        if type(value) is ndarray:
+            return value if not args and not kwargs else ndarray(value._data.astype(*args, **kwargs))
+        transfers.append("to the device")
+        return ndarray(np.array(value, *args, **kwargs))
+
+    array = asarray
+
+    def asnumpy(self, value: Any) -> np.ndarray:
+        """Return a host copy."""
+        return value.get()
+
+
+cupy = _Cupy("cupy")
+cupy.__spec__ = ModuleSpec("cupy", None)
+cupy.__version__ = "13.6.0"
+
+
+def _fake_cupyx() -> dict[str, ModuleType]:
+    """The modules that hold SciPy's functions for the device."""
+    class Special(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return lambda *args: wrapped(getattr(scipy.special, name)(*unwrapped(args)))
+
+    package, scipy_part = ModuleType("cupyx"), ModuleType("cupyx.scipy")
+    special = scipy_part.special = Special("cupyx.scipy.special")
+    package.scipy = scipy_part
+    return {"cupyx": package, "cupyx.scipy": scipy_part, "cupyx.scipy.special": special}
+
+
+modules: dict[str, ModuleType] = {"cupy": cupy, **_fake_cupyx()}
