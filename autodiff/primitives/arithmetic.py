@@ -86,14 +86,15 @@ multiply = elementwise(
 
 
 def _guarded_product(x: Any, y: Any) -> Any:
-    return np.where(x == 0, np.zeros((), np.result_type(x, y)), np.multiply(x, y))
+    vanishes = (x == 0) | (y == 0)
+    return np.where(vanishes, np.zeros((), np.result_type(x, y)), np.multiply(x, y))
 
 
 guarded_multiply = elementwise(
     "guarded_multiply",
     _guarded_product,
-    doc="Product that is 0 wherever the first factor is 0, whatever the second: derivatives that "
-    "can be infinite are multiplied by it, so that an unused branch never turns into NaN.",
+    doc="Product that is 0 wherever a factor is 0, whatever the other: derivatives that can be "
+    "infinite are multiplied by it, so that an unused branch never turns into NaN.",
     promote=lambda operands: ((np.result_type(*operands),) * 2, (np.result_type(*operands),)),
     jvp=(
         lambda t, out, x, y: guarded_multiply(t, y),
@@ -108,16 +109,47 @@ guarded_multiply = elementwise(
     samples=Samples(points=_PAIRS),
 )
 
+
+def _guarded_quotient(x: Any, y: Any) -> Any:
+    return np.where(x == 0, np.zeros((), np.result_type(x, y)), np.divide(x, y))
+
+
+guarded_divide = elementwise(
+    "guarded_divide",
+    _guarded_quotient,
+    doc="Quotient that is 0 wherever the first operand is 0, as guarded_multiply is.",
+    promote=lambda operands: ((np.result_type(*operands),) * 2, (np.result_type(*operands),)),
+    jvp=(
+        lambda t, out, x, y: guarded_divide(t, y),
+        lambda t, out, x, y: guarded_multiply(t, guarded_divide(negative(out), y)),
+    ),
+    transpose=(lambda ct, x, y: guarded_divide(ct, y), None),
+    dtypes=INEXACT,
+    public=False,
+    samples=Samples(span=(0.5, 3.0), points=_PAIRS),
+)
+
+
+def quotient_of_tangent(t: Any, y: Any) -> Any:
+    """Return t / y for a tangent or cotangent t, 0 wherever that is 0.
+
+    A divisor that is a number other than 0, known while tracing, needs no guard.
+    """
+    if not isinstance(y, Tracer) and y.ndim == 0 and y != 0:
+        return t / y
+    return guarded_divide(t, y)
+
+
 divide = elementwise(
     "divide",
     np.divide,
     doc="Quotient, element by element; integers give float64 as in NumPy.",
     # d/dy (x / y) = -(x / y) / y: written by the quotient, which cannot overflow where y**2 would.
     jvp=(
-        lambda t, out, x, y: t / y,
+        lambda t, out, x, y: quotient_of_tangent(t, y),
         lambda t, out, x, y: guarded_multiply(t, negative(out / y)),
     ),
-    transpose=(lambda ct, x, y: ct / y, None),
+    transpose=(lambda ct, x, y: quotient_of_tangent(ct, y), None),
     operator="truediv",
     numpy=(np.divide, np.true_divide),
     simplify=neutral(right=1.0),
@@ -156,7 +188,7 @@ reciprocal = elementwise(
     "reciprocal",
     np.reciprocal,
     doc="1 / x.",
-    jvp=lambda t, out, x: guarded_multiply(t, negative(out * out)),
+    jvp=lambda t, out, x: guarded_multiply(t, negative(out / x)),
     dtypes=NUMERIC,
     samples=Samples(span=(0.5, 3.0), points=(-2.0, 0.5, np.inf)),
 )
@@ -180,7 +212,7 @@ def _integer_power_jvp(t: Any, out: Any, x: Any, *, exponent: int) -> Any:
         return None
     if exponent == 1:
         return t
-    derivative = full_like_type(x.aval, exponent) * integer_power(x, exponent=exponent - 1)
+    derivative = full_like_type(x, exponent) * integer_power(x, exponent=exponent - 1)
     return t * derivative if exponent > 0 else guarded_multiply(t, derivative)
 
 
@@ -200,17 +232,17 @@ integer_power = elementwise(
 )
 
 
+# The factors of the two rules are products guarded against a first factor 0: so y x**(y-1) is 0
+# for y = 0 also where x = 0, log(x) x**y is 0 for x = 0, and their derivatives are guarded too.
+
+
 def _power_jvp_base(t: Any, out: Any, x: Any, y: Any) -> Any:
-    constant = y == 0
-    less = where(constant, full_like_type(y.aval, 1), y - 1)
-    return guarded_multiply(t, where(constant, full_like_type(y.aval, 0), y * power(x, less)))
+    return guarded_multiply(t, guarded_multiply(y, power(x, y - full_like_type(y, 1))))
 
 
 def _power_jvp_exponent(t: Any, out: Any, x: Any, y: Any) -> Any:
-    # 0**y is constant in y for y > 0; log is kept away from 0 so that no inf * 0 arises.
-    at_zero = x == 0
-    safe = where(at_zero, full_like_type(x.aval, 1), x)
-    return guarded_multiply(t, where(at_zero, full_like_type(out.aval, 0), log(safe) * out))
+    safe = where(x == 0, full_like_type(x, 1), x)
+    return guarded_multiply(t, guarded_multiply(log(safe), out))
 
 
 power = elementwise(
@@ -277,7 +309,10 @@ remainder = elementwise(
     "remainder",
     np.remainder,
     doc="x - y * floor(x / y): takes the sign of y.",
-    jvp=(lambda t, out, x, y: t, lambda t, out, x, y: t * negative(floor_divide(x, y))),
+    jvp=(
+        lambda t, out, x, y: t,
+        lambda t, out, x, y: guarded_multiply(t, negative(floor_divide(x, y))),
+    ),
     dtypes="biuf",
     operator="mod",
     numpy=(np.remainder, np.mod),
@@ -290,7 +325,7 @@ fmod = elementwise(
     doc="x - y * trunc(x / y): takes the sign of x.",
     jvp=(
         lambda t, out, x, y: t,
-        lambda t, out, x, y: t * negative(trunc(x / y)),
+        lambda t, out, x, y: guarded_multiply(t, negative(trunc(x / y))),
     ),
     dtypes="biuf",
     samples=Samples(span=(0.5, 9.0), points=(-3.0, 2.0)),
@@ -362,7 +397,7 @@ fmin = elementwise(
 
 def _hypot_factor(x: Any, out: Any) -> Any:
     zero = out == 0
-    return where(zero, full_like_type(x.aval, 0), x / where(zero, full_like_type(x.aval, 1), out))
+    return where(zero, full_like_type(x, 0), x / where(zero, full_like_type(x, 1), out))
 
 
 hypot = elementwise(
@@ -382,7 +417,7 @@ copysign = elementwise(
     "copysign",
     np.copysign,
     doc="|x| with the sign bit of y.",
-    jvp=(lambda t, out, x, y: t * sign(x) * copysign(full_like_type(x.aval, 1), y), None),
+    jvp=(lambda t, out, x, y: t * sign(x) * copysign(full_like_type(x, 1), y), None),
     dtypes="biuf",
     samples=Samples(points=(-1.0, 0.5, 2.0)),
 )
@@ -394,13 +429,13 @@ where = elementwise(
     promote=selection_type,
     jvp=(
         None,
-        lambda t, out, c, x, y: where(c, t, full_like_type(out.aval, 0)),
-        lambda t, out, c, x, y: where(c, full_like_type(out.aval, 0), t),
+        lambda t, out, c, x, y: where(c, t, full_like_type(out, 0)),
+        lambda t, out, c, x, y: where(c, full_like_type(out, 0), t),
     ),
     transpose=(
         None,
-        lambda ct, c, x, y: where(c, ct, full_like_type(ct.aval, 0)),
-        lambda ct, c, x, y: where(c, full_like_type(ct.aval, 0), ct),
+        lambda ct, c, x, y: where(c, ct, full_like_type(ct, 0)),
+        lambda ct, c, x, y: where(c, full_like_type(ct, 0), ct),
     ),
     public=False,
     samples=Samples(points=(0.0, 1.0)),
@@ -435,7 +470,7 @@ real = elementwise(
     promote=_real_of(dtypes.real_dtype),
     jvp=lambda t, out, x: real(t),
     transpose=lambda ct, x: (
-        make_complex(ct, full_like_type(ct.aval, 0)) if dtypes.is_complex(x.aval.dtype) else ct
+        make_complex(ct, full_like_type(ct, 0)) if dtypes.is_complex(x.aval.dtype) else ct
     ),
     numpy=(np.real,),
     samples=Samples(points=(-1.0, 0.0)),
@@ -448,7 +483,7 @@ imag = elementwise(
     promote=_real_of(dtypes.real_dtype),
     jvp=lambda t, out, x: imag(t) if dtypes.is_complex(x.dtype) else None,
     transpose=lambda ct, x: (
-        make_complex(full_like_type(ct.aval, 0), negative(ct))
+        make_complex(full_like_type(ct, 0), negative(ct))
         if dtypes.is_complex(x.aval.dtype)
         else None
     ),
@@ -479,8 +514,8 @@ make_complex = elementwise(
     doc="The complex number x + i y of two real ones.",
     promote=_complex_promotion,
     jvp=(
-        lambda t, out, x, y: make_complex(t, full_like_type(t.aval, 0)),
-        lambda t, out, x, y: make_complex(full_like_type(t.aval, 0), t),
+        lambda t, out, x, y: make_complex(t, full_like_type(t, 0)),
+        lambda t, out, x, y: make_complex(full_like_type(t, 0), t),
     ),
     transpose=(lambda ct, x, y: real(ct), lambda ct, x, y: negative(imag(ct))),
     public=False,
@@ -512,7 +547,7 @@ angle = elementwise(
         (dtypes.real_dtype(np.result_type(np.float16, *operands)),),
     ),
     # d arg z = Im(t / z)
-    jvp=lambda t, out, x: imag(t / x) if dtypes.is_complex(x.dtype) else None,
+    jvp=lambda t, out, x: imag(quotient_of_tangent(t, x)) if dtypes.is_complex(x.dtype) else None,
     numpy=(),
     public=False,
     dtypes=INEXACT,

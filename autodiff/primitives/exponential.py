@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.ir.primitive import Samples
+from autodiff.ir.primitive import Samples, primitives
 from autodiff.primitives.arithmetic import guarded_multiply, reciprocal, where
 from autodiff.primitives.families import elementwise
 
@@ -95,11 +95,14 @@ rsqrt = elementwise(
 )
 
 
-def _softmax_weight(x: Any, y: Any) -> Any:
-    """exp(x - logaddexp(x, y)), 1/2 where x and y are the same infinity."""
-    tie = x == y
-    difference = where(tie, x.dtype.type(0), y - x)
-    return 1 / (1 + exp(difference))
+def _softmax_weight(x: Any, y: Any, scale: float = 1.0) -> Any:
+    """exp(x - logaddexp(x, y)), 1/2 where x and y are the same infinity.
+
+    It is the logistic function of x - y, of which no derivative overflows. `scale` is the logarithm
+    of the base.
+    """
+    dtype = x.dtype.type
+    return primitives["logistic"](where(x == y, dtype(0), x - y) * dtype(scale))
 
 
 logaddexp = elementwise(
@@ -116,18 +119,13 @@ logaddexp = elementwise(
 )
 
 
-def _softmax_weight_base2(x: Any, y: Any) -> Any:
-    tie = x == y
-    return 1 / (1 + exp2(where(tie, x.dtype.type(0), y - x)))
-
-
 logaddexp2 = elementwise(
     "logaddexp2",
     np.logaddexp2,
     doc="log2(2**x + 2**y) without overflow.",
     jvp=(
-        lambda t, out, x, y: t * _softmax_weight_base2(x, y),
-        lambda t, out, x, y: t * _softmax_weight_base2(y, x),
+        lambda t, out, x, y: t * _softmax_weight(x, y, _LN2),
+        lambda t, out, x, y: t * _softmax_weight(y, x, _LN2),
     ),
     commutative=True,
     dtypes="biuf",

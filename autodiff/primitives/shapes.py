@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import dtypes as element_types
-from autodiff.ir.avals import ArrayType, array_type
+from autodiff.ir.avals import ArrayType, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import Primitive, Samples, primitives
 from autodiff.primitives.families import (
@@ -190,7 +190,9 @@ def _concatenate_type(*avals: ArrayType, axis: int) -> ArrayType:
 def _concatenate_differentiate(
     outs: Any, operands: Any, tangents: Any, params: Any, mode: Any
 ) -> Any:
-    filled = [zeros(x.aval) if t is None else t for x, t in zip(operands, tangents, strict=True)]
+    filled = [
+        zeros(type_of(x)) if t is None else t for x, t in zip(operands, tangents, strict=True)
+    ]
     return (bind_primitive(concatenate, filled, params),)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.ir.primitive import Samples
-from autodiff.primitives.arithmetic import guarded_multiply, hypot, negative, where
+from autodiff.primitives.arithmetic import guarded_multiply, hypot, negative, real, where
 from autodiff.primitives.exponential import exp, sqrt
 from autodiff.primitives.families import elementwise
 
@@ -71,8 +71,8 @@ arctan2 = elementwise(
     np.arctan2,
     doc="Angle of the point (y, x) given as arctan2(y, x), in radians; derivative 0 at the origin.",
     jvp=(
-        lambda t, out, y, x: t * _arctan2_factor(x, x, y),
-        lambda t, out, y, x: t * negative(_arctan2_factor(y, x, y)),
+        lambda t, out, y, x: guarded_multiply(t, _arctan2_factor(x, x, y)),
+        lambda t, out, y, x: guarded_multiply(t, negative(_arctan2_factor(y, x, y))),
     ),
     dtypes="biuf",
     numpy=(np.arctan2, np.atan2),
@@ -95,10 +95,14 @@ cosh = elementwise(
 
 
 def _one_minus_square_of_tanh(x: Any) -> Any:
-    """1 - tanh(x)**2 as 4 e / (1 + e)**2 with e = exp(-2 |x|), which loses no digits."""
+    """1 - tanh(x)**2 as 4 e / (1 + e)**2 with e = exp(-2 |x|), which loses no digits.
+
+    The formula is even in x, so that for complex x either sign will do that does not overflow.
+    """
     if x.dtype.kind == "c":
-        return 1 / (cosh(x) * cosh(x))
-    e = exp(-2 * abs(x))
+        e = exp(2 * where(real(x) > 0, negative(x), x))
+    else:
+        e = exp(-2 * abs(x))
     return 4 * e / ((1 + e) * (1 + e))
 
 

@@ -20,7 +20,8 @@ SIZE = 3
 def _chosen(name: str) -> list[Case]:
     """Return every case of the widest type of each kind."""
     primitive = primitives[name]
-    widest = {dtypes.kind(dtype): dtype for dtype in reversed(supported(primitive))}
+    by_width = sorted(supported(primitive), key=lambda dtype: dtype.itemsize)
+    widest = {dtypes.kind(dtype): dtype for dtype in by_width}
     return [case for dtype in widest.values() for case in cases(primitive, dtype)]
 
 

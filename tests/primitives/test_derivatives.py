@@ -19,10 +19,12 @@ from autodiff.ir.primitive import LinearOperand, primitives
 from tests.primitives.numeric import derivative, direction, pairing
 from tests.primitives.sampling import (
     Case,
+    arity,
     can_move,
     cases,
     draw,
     generator,
+    is_elementwise,
     names,
     retyped,
     supported,
@@ -36,7 +38,7 @@ NOT_OF_VALUES = {"stop_gradient"}
 
 
 def _wide_cases(name: str) -> list[Case]:
-    """Return the cases with derivatives in double precision; at most four per element type."""
+    """Return the cases with derivatives in double precision; at most eight per element type."""
     primitive = primitives[name]
     found: list[Case] = []
     for dtype in WIDE:
@@ -250,3 +252,36 @@ def test_an_operation_with_a_transpose_is_linear_and_its_transpose_is_the_adjoin
             expected = pytest.approx(pairing(cts, moved), rel=near, abs=near)
             assert pairing([pulled], [x]) == expected, where
     assert tried
+
+
+# -------------------------------------------------------------------------------- literal operands
+
+
+@pytest.mark.parametrize(
+    "name", names(lambda p: is_elementwise(p) and can_move(p) and arity(p) > 1)
+)
+def test_operands_that_are_literals_of_a_jitted_function_are_no_different(name):
+    """A number in the source of a jitted function reaches rules as a number, not as a tracer."""
+    primitive = primitives[name]
+    if np.dtype(np.float64) not in supported(primitive):
+        return
+    (case, *_) = cases(primitive, np.dtype(np.float64))
+    numbers = [x.ravel()[0] for x in case.operands]
+    for i in case.moving:
+        x = numbers[i]
+
+        def alone(moved: Any, i: int = i) -> Any:
+            return case(*numbers[:i], moved, *numbers[i + 1 :])[0]
+
+        def with_arguments(moved: Any, *others: Any, i: int = i) -> Any:
+            return case(*others[:i], moved, *others[i:])[0]
+
+        others = [*numbers[:i], *numbers[i + 1 :]]
+        for transform in (lambda f: f, ad.grad):
+            if not dtypes.is_float(ad.eval_shape(alone, x).dtype):
+                continue
+            found = ad.grad(transform(ad.jit(alone)))(x)
+            expected = ad.grad(transform(with_arguments))(x, *others)
+            np.testing.assert_allclose(found, expected, rtol=1e-14, atol=1e-14)
+            mapped = ad.vmap(ad.grad(ad.jit(transform(alone))))(np.array([x, x]))
+            np.testing.assert_allclose(mapped, [found, found], rtol=1e-14, atol=1e-14)
