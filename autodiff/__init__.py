@@ -32,12 +32,14 @@ from autodiff.base.errors import (
     MissingRuleError,
 )
 from autodiff.base.settings import configure, override
+from autodiff.numpy.indexing import at
 
 __all__ = [
     "ConcretizationError",
     "GraphError",
     "LeakedTracerError",
     "MissingRuleError",
+    "at",
     "block_until_ready",
     "configure",
     "default_device",

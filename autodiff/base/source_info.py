@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import linecache
 import sys
-from pathlib import Path
+from os.path import basename, dirname, join
 from types import CodeType, FrameType
 
 import numpy as np
 
-PACKAGE_DIRECTORY = str(Path(__file__).resolve().parent.parent)
-_NUMPY_DIRECTORY = str(Path(np.__file__).resolve().parent)
+PACKAGE_DIRECTORY = dirname(dirname(__file__))
+_NUMPY_DIRECTORY = dirname(np.__file__)
 
 #: A folder of this package whose files are programs written with it, as a user's are.
-_PROGRAMS = str(Path(PACKAGE_DIRECTORY) / "demo")
+_PROGRAMS = join(PACKAGE_DIRECTORY, "demo")
 
 SourceLine = tuple[CodeType, int]
 
@@ -69,4 +69,4 @@ def short_line(line: SourceLine | None) -> str:
     if line is None:
         return ""
     filename, number = file_and_line(line)
-    return f"{Path(filename).name}:{number}"
+    return f"{basename(filename)}:{number}"

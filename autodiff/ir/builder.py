@@ -315,13 +315,18 @@ def replay(graph: Graph, constants: Sequence[Any], arguments: Sequence[Any]) -> 
 
 
 class ViewLink:
-    """Ties a tracer to those that would share its memory as arrays, to refuse unsafe writes."""
+    """Ties a tracer to those that would share its memory as arrays, to refuse unsafe writes.
 
-    __slots__ = ("root", "views")
+    `root` is the tracer this is a view of (None: it is a root), `views` are the views of a root.
+    `index` is what the root was indexed by, where that is how the view was made.
+    """
+
+    __slots__ = ("index", "root", "views")
 
     def __init__(self, root: ref[Tracer] | None) -> None:
         self.root = root
         self.views: list[ref[Tracer]] = []
+        self.index: Any = None
 
 
 class Tracer:
@@ -507,7 +512,11 @@ class Tracer:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: Any) -> Any:
-        return methods["__getitem__"](self, index)
+        result = methods["__getitem__"](self, index)
+        link = result.link
+        if link is not None and link.root is not None and link.root() is self:
+            link.index = index
+        return result
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -515,22 +524,54 @@ class Tracer:
     # Writing: recorded as a functional update, refused where a view would have to change too.
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        link = value.link if type(value) is Tracer else None
+        if link is not None and link.index is index and link.root is not None:
+            if link.root() is self:
+                return  # the end of `x[index] += y`, which has written into x already
         self.check_writable("assignment")
-        self.var = methods["__setitem__"](self, index, value).var
+        self._become(methods["__setitem__"](self, index, value))
 
     def replace_by(self, value: Any) -> Tracer:
-        """Make this tracer stand for `value` from here on (what `x += y` does to an array)."""
-        self.check_writable("in-place operation")
-        self.var = value.var
+        """Make this tracer stand for `value` from here on (what `x += y` does to an array).
+
+        A view made by an index, the only one in use, writes through to the array it is a view of.
+        """
+        link = self.link
+        root = link.root() if link is not None and link.root is not None else None
+        if link is None or link.index is None or root is None:
+            self.check_writable("in-place operation")
+            self._become(value)
+            return self
+        root.check_writable("in-place operation", besides=self)
+        self._become(value)
+        root._become(methods["__setitem__"](root, link.index, self))
         return self
 
-    def check_writable(self, what: str) -> None:
-        """Raise where an array's write would show through another traced value."""
+    def _become(self, value: Any) -> None:
+        if type(value) is Tracer and value.trace.level > self.trace.level:
+            raise ValueError(
+                message(
+                    "in-place operation",
+                    f"a value traced by {value.trace.name} cannot be written into an array from "
+                    "outside of it",
+                    line=user_line(),
+                    fix="bind a new name to the result: y = x + value.",
+                )
+            )
+        atom = self.trace.capture(value)
+        assert isinstance(atom, Var)
+        self.var = atom
+
+    def check_writable(self, what: str, besides: Tracer | None = None) -> None:
+        """Raise where an array's write would show through another traced value (but `besides`)."""
         link = self.link
         if link is None:
             return
-        root = link.root() if link.root is not None else None
-        shared = root if root is not None else next(filter(None, (v() for v in link.views)), None)
+        shared = link.root() if link.root is not None else None
+        for view in link.views:
+            other = view()
+            if other is not None and other is not besides:
+                shared = other
         if shared is not None:
             raise ValueError(
                 message(
