@@ -26,9 +26,13 @@ def _chosen(name: str) -> list[Case]:
 
 
 def _examples(case: Case, operand: np.ndarray) -> np.ndarray:
-    """Return examples of an operand: itself and rolled, so that each is in the declared range."""
-    flat = operand.ravel()
-    rolled = [np.roll(flat, k).reshape(operand.shape) for k in range(SIZE)]
+    """Return examples of an operand: itself and rolled, so that each is in the declared range.
+
+    An operand that the declaration makes itself is rolled along its first axis alone: what stands
+    there may be whole matrices.
+    """
+    axis = 0 if case.primitive.samples.operands is not None and operand.ndim else None
+    rolled = [np.roll(operand, k, axis) for k in range(SIZE)]
     return np.stack(rolled).astype(operand.dtype)
 
 
