@@ -15,6 +15,7 @@ import numpy as np
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.builder import bind_primitive
+from autodiff.numpy.arguments import view_of
 from autodiff.numpy.dispatch import array_function
 from autodiff.numpy.operands import array_of, permuted, reshaped, sliced, sum_axes, written_into
 from autodiff.primitives.contraction import dot_general
@@ -286,6 +287,8 @@ def einsum(
             arrays.append(permuted(x, tuple(map(name.index, result))))
         letters.append(result)
     total = broadcast_to(arrays[0], shape)
+    if len(inputs) == 1 and set(inputs[0]) == set(steps[0][1]):
+        total = view_of(given[0], total)  # nothing is summed: NumPy's result is a view
     return total if out is None else written_into("einsum", out, total)
 
 
