@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from autodiff.base.dtypes import is_complex
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
 
 
@@ -17,7 +18,8 @@ def common_subexpressions(graph: Graph) -> Graph:
     """Compute equal expressions once: the same `a -> b`, with later copies replaced by the first.
 
     `b = sin a; c = sin a; d = mul b c` becomes `b = sin a; d = mul b b`. Operands of commutative
-    operations are compared in either order.
+    operations are compared in either order, complex ones excepted: NumPy computes parts of a complex
+    product by fused multiply-adds, which round differently in the two orders.
     """
     first: dict[Any, tuple[Var, ...]] = {}
     same: dict[Var, Var] = {}
@@ -25,7 +27,7 @@ def common_subexpressions(graph: Graph) -> Graph:
     for eqn in graph.eqns:
         inputs = tuple([same.get(a, a) if type(a) is Var else a for a in eqn.inputs])
         ordered = inputs
-        if eqn.primitive.commutative:
+        if eqn.primitive.commutative and not is_complex(eqn.outputs[0].aval.dtype):
             ordered = tuple(sorted(inputs, key=_order))
         key = (eqn.primitive, params_key(eqn.params), ordered)
         known = first.get(key)

@@ -338,6 +338,7 @@ def _share(x: Any, y: Any, compare: Any) -> Any:
     return where(compare(x, y), dtype.type(1), where(x == y, dtype.type(0.5), dtype.type(0)))
 
 
+# Not commutative: of 0.0 and -0.0 NumPy returns the second.
 maximum = elementwise(
     "maximum",
     np.maximum,
@@ -346,7 +347,6 @@ maximum = elementwise(
         lambda t, out, x, y: t * _share(x, y, greater),
         lambda t, out, x, y: t * _share(y, x, greater),
     ),
-    commutative=True,
     samples=Samples(points=(-1.0, 0.0, 2.0, np.inf, -np.inf)),
 )
 
@@ -358,7 +358,6 @@ minimum = elementwise(
         lambda t, out, x, y: t * _share(x, y, less),
         lambda t, out, x, y: t * _share(y, x, less),
     ),
-    commutative=True,
     samples=Samples(points=(-1.0, 0.0, 2.0, np.inf, -np.inf)),
 )
 
@@ -378,7 +377,6 @@ fmax = elementwise(
         lambda t, out, x, y: t * _share_ignoring_nan(x, y, greater),
         lambda t, out, x, y: t * _share_ignoring_nan(y, x, greater),
     ),
-    commutative=True,
     samples=Samples(points=(-1.0, 0.0, 2.0)),
 )
 
@@ -390,7 +388,6 @@ fmin = elementwise(
         lambda t, out, x, y: t * _share_ignoring_nan(x, y, less),
         lambda t, out, x, y: t * _share_ignoring_nan(y, x, less),
     ),
-    commutative=True,
     samples=Samples(points=(-1.0, 0.0, 2.0)),
 )
 

@@ -75,6 +75,17 @@ def test_jit_and_the_reference_setting_give_the_same_bits(name):
     assert all(map(same_bits, evaluated, case.reference()))
 
 
+@pytest.mark.parametrize("name", names(lambda p: p.commutative))
+def test_a_commutative_operation_gives_the_same_bits_in_either_order_on_real_numbers(name):
+    primitive = primitives[name]
+    for case in _tried(primitive):
+        x, y = case.operands
+        if x.dtype == y.dtype and not dtypes.is_complex(x.dtype):
+            exchanged = Case(primitive, case.operands[::-1], case.params, case.label)
+            where = (name, case.label, case.operands)
+            assert all(map(same_bits, exchanged.reference(), case.reference())), where
+
+
 # ------------------------------------------------------------------------- NumPy's own functions
 
 
