@@ -28,6 +28,6 @@ def further_names(public: dict[str, Callable[..., Any]]) -> dict[str, Callable[.
         if isinstance(recorded, Primitive):
             if recorded.public in public:
                 found[name] = public[recorded.public]
-        elif recorded in of_definition:
+        elif recorded is not None and recorded in of_definition:
             found[name] = of_definition[recorded]
     return found
