@@ -18,8 +18,8 @@ def common_subexpressions(graph: Graph) -> Graph:
     """Compute equal expressions once: the same `a -> b`, with later copies replaced by the first.
 
     `b = sin a; c = sin a; d = mul b c` becomes `b = sin a; d = mul b b`. Operands of commutative
-    operations are compared in either order, complex ones excepted: NumPy computes parts of a complex
-    product by fused multiply-adds, which round differently in the two orders.
+    operations are compared in either order, complex ones excepted: NumPy computes parts of complex
+    products by fused multiply-adds, which round differently in the two orders.
     """
     first: dict[Any, tuple[Var, ...]] = {}
     same: dict[Var, Var] = {}
