@@ -11,11 +11,11 @@ import numpy as np
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.builder import bind_primitive
-from autodiff.ir.primitive import Primitive, array_functions, primitives
+from autodiff.ir.primitive import array_functions, primitives
 from autodiff.numpy.arguments import axis_of, refuse_out
 from autodiff.numpy.creation import ones_like, zeros_like
 from autodiff.numpy.dispatch import array_function, recorded_as
-from autodiff.numpy.operands import array_of, inexact, joined, reshaped, sliced
+from autodiff.numpy.operands import array_of, inexact, joined, reshaped
 from autodiff.numpy.reductions import accumulated_type, logsumexp
 from autodiff.primitives.families import convert
 
@@ -100,26 +100,12 @@ def cumulative_prod(
 
 
 def _accumulate(
-    operation: Primitive,
-    prepare: Callable[[Any], Any],
-    array: Any,
-    axis: Any = 0,
-    dtype: Any = None,
+    name: str, type_of: Callable[[Any], Any], array: Any, axis: Any = 0, dtype: Any = None
 ) -> Any:
-    """Return the running result of an associative operation along an axis of the prepared array.
-
-    In each of log2(n) steps every element is combined with the one that stands twice as far before
-    it as in the step before. Ties share the derivative pair by pair.
-    """
-    x = prepare(array) if dtype is None else convert(prepare(array), np.dtype(dtype))
-    axis = axis_of(f"{operation.name}.accumulate", axis, x.ndim)
-    size, distance = x.shape[axis], 1
-    while distance < size:
-        earlier = sliced(x, axis, 0, size - distance)
-        later = sliced(x, axis, distance, size)
-        x = joined([sliced(x, axis, 0, distance), operation(earlier, later)], axis)
-        distance *= 2
-    return x
+    """Return what the running operation `name` makes of an array brought to a type it takes."""
+    x = type_of(array) if dtype is None else convert(array_of(array), np.dtype(dtype))
+    axis = axis_of("accumulate", axis, x.ndim)
+    return bind_primitive(primitives[name], (x,), {"axis": axis, "reverse": False})
 
 
 def _outer(operation: Any, x: Any, y: Any) -> Any:
@@ -144,14 +130,14 @@ for _ufunc, _function in (
 recorded_as((np.logaddexp, "reduce"), logsumexp, axis=0)
 recorded_as((np.add, "accumulate"), array_functions[np.cumsum], axis=0)
 recorded_as((np.multiply, "accumulate"), array_functions[np.cumprod], axis=0)
-for _ufunc, _prepare in (
-    (np.maximum, array_of),
-    (np.minimum, array_of),
-    (np.logical_and, _truth),
-    (np.logical_or, _truth),
-    (np.logaddexp, inexact),
+for _ufunc, _name, _type_of in (
+    (np.maximum, "cummax", array_of),
+    (np.minimum, "cummin", array_of),
+    (np.logical_or, "cummax", _truth),
+    (np.logical_and, "cummin", _truth),
+    (np.logaddexp, "cumlogsumexp", inexact),
 ):
-    recorded_as((_ufunc, "accumulate"), partial(_accumulate, primitives[_ufunc.__name__], _prepare))
+    recorded_as((_ufunc, "accumulate"), partial(_accumulate, _name, _type_of))
 for _primitive in primitives.values():
     for _ufunc in _primitive.numpy:
         if isinstance(_ufunc, np.ufunc) and _ufunc.nin == 2:

@@ -10,8 +10,8 @@ import numpy as np
 from autodiff.base import dtypes
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
-from autodiff.ir.builder import Tracer
-from autodiff.ir.primitive import array_functions
+from autodiff.ir.builder import Tracer, bind_primitive
+from autodiff.ir.primitive import array_functions, primitives
 from autodiff.numpy.arguments import reduced_axes, refuse_out
 from autodiff.numpy.cumulative import cumprod, cumsum
 from autodiff.numpy.dispatch import array_function
@@ -43,7 +43,8 @@ def _sorted_first(function: str, x: Any, axis: Any) -> Any:
     kept = tuple([i for i in range(x.ndim) if i not in axes])
     count = product([x.shape[i] for i in axes])
     moved = permuted(x, (*axes, *kept))
-    return array_functions[np.sort](reshaped(moved, (count, *moved.shape[len(axes) :])), axis=0)
+    flat = reshaped(moved, (count, *moved.shape[len(axes) :]))
+    return bind_primitive(primitives["sort"], (flat,), {"axis": 0})
 
 
 @array_function(np.median)
