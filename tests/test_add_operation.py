@@ -57,7 +57,7 @@ def test_one_declaration_brings_derivatives_batching_the_public_function_and_its
         "no:cacheprovider",
         "-k",
         "softsign",
-        "tests/primitives/test_registry.py",
+        "tests/primitives",
     )
     assert tested.returncode == 0, tested.stdout
     passed = re.search(r"(\d+) passed", tested.stdout)
