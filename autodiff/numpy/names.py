@@ -14,7 +14,7 @@ def further_names(public: dict[str, Callable[..., Any]]) -> dict[str, Callable[.
     """Return the names in NumPy that `public` lacks though it has the function, under another name.
 
     >>> from autodiff import numpy as anp
-    >>> anp.acos is anp.arccos, anp.concat is anp.concatenate
+    >>> anp.acos is anp.arccos, anp.pow is anp.power
     (True, True)
     """
     of_definition = {
