@@ -102,7 +102,9 @@ def _softmax_weight(x: Any, y: Any, scale: float = 1.0) -> Any:
     of the base.
     """
     dtype = x.dtype.type
-    return primitives["logistic"](where(x == y, dtype(0), x - y) * dtype(scale))
+    # Only there, so that at other ties the weight still has a derivative.
+    same_infinity = (x == y) & primitives["isinf"](x)
+    return primitives["logistic"](where(same_infinity, dtype(0), x - y) * dtype(scale))
 
 
 logaddexp = elementwise(
