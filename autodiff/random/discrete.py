@@ -126,15 +126,20 @@ def _between(key: Any, shape: Any, lower: Any, upper: Any, beyond: Any, dtype: n
     one = word.type(1)
     with np.errstate(over="ignore"):
         difference = (upper - lower).astype(word)
-        widened = anp.where(beyond, difference + one, difference)
-    empty = upper <= lower
-    span = anp.where(empty, one, widened)
-    whole = span == 0
-    divisor = anp.where(whole, one, span)
-    half = word.type(2 ** (width // 2)) % divisor
-    multiplier = (half * half) % divisor
-    offset = ((high % divisor) * multiplier + low % divisor) % divisor
-    return lower + anp.where(whole, low, offset).astype(dtype)
+        span = _selected(upper <= lower, one, _selected(beyond, difference + one, difference))
+        whole = span == 0
+        divisor = _selected(whole, one, span)
+        half = word.type(2 ** (width // 2)) % divisor
+        multiplier = (half * half) % divisor
+        offset = ((high % divisor) * multiplier + low % divisor) % divisor
+        return lower + _selected(whole, low, offset).astype(dtype)
+
+
+def _selected(condition: Any, x: Any, y: Any) -> Any:
+    """Return `where(condition, x, y)`; a plain truth value selects one of them as it is."""
+    if isinstance(condition, bool | np.bool):
+        return x if condition else y
+    return anp.where(condition, x, y)
 
 
 def categorical(
