@@ -250,6 +250,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
     places = np.arange(*obj.indices(size)) if isinstance(obj, slice) else np.asarray(obj)
     if places.dtype == np.bool:
         places = np.flatnonzero(places)
+    elif places.size == 0:
+        places = places.astype(np.intp)
     if places.size == 1:
         added = reshaped(added, (1,) * (x.ndim - added.ndim) + added.shape)
         if places.ndim == 0:

@@ -99,7 +99,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
     x = array_of(a)
     if axes is None:
         return view_of(x, _reversed_axes(x))
-    permutation = axes_of("transpose", tuple(axes), x.ndim)
+    permutation = axes_of("transpose", tuple(axes) if hasattr(axes, "__iter__") else axes, x.ndim)
     if len(permutation) != x.ndim:
         raise ValueError(
             message(
