@@ -81,7 +81,7 @@ def can_cast(from_: Any, to: Any, casting: Any = "safe") -> bool:
 @array_function()
 def finfo(dtype: Any) -> Any:
     """Return the limits of a floating type (or of an array's type), bfloat16 included."""
-    dtype = np.dtype(getattr(dtype, "dtype", dtype))
+    dtype = np.dtype(dtype if isinstance(dtype, type) else getattr(dtype, "dtype", dtype))
     return ml_dtypes.finfo(dtype) if dtype == dtypes.bfloat16 else np.finfo(dtype)
 
 
@@ -142,7 +142,8 @@ def _view(x: Any, dtype: Any = None, type: Any = None) -> Any:
 
 methods["view"] = _view
 methods["copy"] = lambda x, order="C": renewed(array_of(x))
-methods["__copy__"] = methods["copy"]
+Tracer.__copy__ = lambda self: renewed(self)  # type: ignore[attr-defined]
+Tracer.__deepcopy__ = lambda self, memo: renewed(self)  # type: ignore[attr-defined]
 
 
 # ------------------------------------------------------------------------------------ complex parts

@@ -34,7 +34,16 @@ def _common_type(values: Any) -> np.dtype:
             kinds.append(np.asarray(value).dtype)
     if any(isinstance(kind, np.dtype) for kind in kinds):
         return np.result_type(*kinds)
-    return np.result_type(*[dtypes.default_dtype(type(kind)) for kind in kinds])
+    rank = max([PYTHON_SCALARS.index(type(kind)) for kind in kinds])
+    return dtypes.default_dtype(PYTHON_SCALARS[rank])
+
+
+def _default_type(values: Any) -> Any:
+    """Return the default type of numbers between Python numbers, None where NumPy's rule holds."""
+    if not only_python_scalars(values):
+        return None
+    default = dtypes.default_float()
+    return dtypes.complex_dtype(default) if dtypes.is_complex(_common_type(values)) else default
 
 
 def _maker_of(values: Any, device: Any) -> Any:
@@ -112,8 +121,8 @@ def linspace(
     if has_tracer((start, stop)):
         result, step = _spaced(start, stop, num, endpoint, dtype, axis)
         return (result, step) if retstep else result
-    if dtype is None and only_python_scalars((start, stop)):
-        dtype = np.result_type(_common_type((start, stop)), dtypes.default_float())
+    if dtype is None:
+        dtype = _default_type((start, stop))
     module = _maker_of((start, stop), device)
     return module.linspace(start, stop, num, endpoint, retstep, dtype, axis)
 
@@ -140,8 +149,8 @@ def logspace(
         exponents = linspace(start, stop, num, endpoint, axis=axis)
         result = power(base, exponents)
         return result if dtype is None else convert(result, np.dtype(dtype))
-    if dtype is None and only_python_scalars((start, stop, base)):
-        dtype = np.result_type(_common_type((start, stop)), dtypes.default_float())
+    if dtype is None:
+        dtype = _default_type((start, stop, base))
     return _maker_of((start, stop, base), None).logspace(
         start, stop, num, endpoint, base, dtype, axis
     )
@@ -177,8 +186,8 @@ def geomspace(
         first = broadcast_to(convert(start, ratio.dtype), ratio.shape)
         result = reshaped(first, shape) * power(absolute(reshaped(ratio, shape)), fractions)
         return result if dtype is None else convert(result, np.dtype(dtype))
-    if dtype is None and only_python_scalars((start, stop)):
-        dtype = np.result_type(_common_type((start, stop)), dtypes.default_float())
+    if dtype is None:
+        dtype = _default_type((start, stop))
     return _maker_of((start, stop), None).geomspace(start, stop, num, endpoint, dtype, axis)
 
 
