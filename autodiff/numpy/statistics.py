@@ -86,7 +86,8 @@ def _checked_fractions(function: str, q: Any, method: Any, weights: Any, largest
 
 def _quantile(function: str, x: Any, q: Any, axis: Any, keepdims: Any) -> Any:
     """Return sorted elements at the fractional positions (n - 1) q, linearly interpolated."""
-    x = inexact(x)
+    whole = dtypes.is_integer(q.dtype)  # 0 or 1: an element itself, in its own type
+    x = x if whole else inexact(x)
     axes = reduced_axes(function, axis, x.ndim)
     ordered = _sorted_first(function, x, axes)
     count, *rest = ordered.shape
@@ -100,17 +101,21 @@ def _quantile(function: str, x: Any, q: Any, axis: Any, keepdims: Any) -> Any:
             )
         )
     position = q * (count - 1)
-    lower = floor(position)
-    index = convert(lower, np.int64)
     take = array_functions[np.take]
-    below = take(ordered, index, axis=0)
-    above = take(ordered, minimum(index + 1, count - 1), axis=0)
-    weight = reshaped(position - lower, q.shape + (1,) * len(rest))
-    # From the nearer end, so that the result at either end is exact.
-    step = above - below
-    result = choose(weight >= 0.5, above - step * (1 - weight), below + step * weight)
-    last = reshaped(sliced(ordered, 0, count - 1, count), tuple(rest))
-    result = choose(isnan(last), convert(last, result.dtype), result)
+    if whole:
+        result = take(ordered, position, axis=0)
+    else:
+        lower = floor(position)
+        index = convert(lower, np.int64)
+        below = take(ordered, index, axis=0)
+        above = take(ordered, minimum(index + 1, count - 1), axis=0)
+        weight = reshaped(position - lower, q.shape + (1,) * len(rest))
+        # From the nearer end, so that the result at either end is exact.
+        step = above - below
+        result = choose(weight >= 0.5, above - step * (1 - weight), below + step * weight)
+    if dtypes.is_inexact(x.dtype):
+        last = reshaped(sliced(ordered, 0, count - 1, count), tuple(rest))
+        result = choose(isnan(last), convert(last, result.dtype), result)
     return reshaped(result, q.shape + reduced_shape(x.shape, axes, keepdims))
 
 
@@ -118,7 +123,7 @@ def _fractions(x: Any, q: Any) -> Any:
     """Return `q` as an array; a Python number takes the type of a floating array."""
     if type(q) in (int, float) and x.dtype.kind == "f":
         return np.asarray(q, x.dtype)
-    return inexact(q)
+    return array_of(q)
 
 
 @array_function(np.quantile)
