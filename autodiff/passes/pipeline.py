@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from autodiff.base.garbage import collection_paused
 from autodiff.base.settings import settings
 from autodiff.ir.graph import Graph
 from autodiff.ir.verify import verify
@@ -37,7 +38,8 @@ def simplification_steps(graph: Graph) -> list[tuple[str, Graph]]:
     values = settings()
     for name, run in SIMPLIFY:
         before = graph
-        graph = run(graph)
+        with collection_paused():
+            graph = run(graph)
         if values.verify:
             verify(graph, name)
         if "passes" in values.debug and graph is not before:

@@ -204,7 +204,7 @@ square = elementwise(
 
 
 def _integer_power_reference(x: Any, *, exponent: int) -> Any:
-    return np.power(x, np.asarray(x).dtype.type(exponent))
+    return np.power(x, x.dtype.type(exponent))
 
 
 def _integer_power_jvp(t: Any, out: Any, x: Any, *, exponent: int) -> Any:

@@ -20,7 +20,7 @@ Axes = tuple[int, ...]
 
 sum_ = reduction(
     "sum",
-    lambda x, *, axes: np.sum(x, axis=axes, dtype=np.asanyarray(x).dtype),
+    lambda x, *, axes: np.sum(x, axis=axes, dtype=x.dtype),
     doc="Sum over axes, in the operand's own type.",
     jvp=lambda t, out, x, *, axes: sum_(t, axes=axes),
     transpose=lambda ct, aval, *, axes: expand_reduced(ct, aval.shape, axes),
@@ -69,7 +69,7 @@ def _prod_jvp(t: Any, out: Any, x: Any, *, axes: Axes) -> Any:
 
 prod = reduction(
     "prod",
-    lambda x, *, axes: np.prod(x, axis=axes, dtype=np.asanyarray(x).dtype),
+    lambda x, *, axes: np.prod(x, axis=axes, dtype=x.dtype),
     doc="Product over axes, in the operand's own type. Derivatives are exact beside zeros.",
     jvp=_prod_jvp,
     dtypes="iufc",
@@ -152,7 +152,6 @@ argmin = reduction(
 
 
 def _logsumexp_reference(x: Any, *, axes: Axes) -> Any:
-    x = np.asanyarray(x)
     largest = np.max(
         x.real if x.dtype.kind == "c" else x, axis=axes, keepdims=True, initial=-np.inf
     )

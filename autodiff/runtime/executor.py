@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base.array_modules import common_module
+from autodiff.base.garbage import collection_paused
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
 from autodiff.ir.evaluate import evaluate
@@ -64,19 +65,22 @@ class Executable:
             self._runs += 1
             graph, literals = _lifted(self._graph, module)
             return _Program(partial(_evaluated, graph), literals, tuple(range(len(graph.outputs))))
+        with collection_paused():
+            program = self._compiled(module)
+        self._programs[module] = program
+        return program
+
+    def _compiled(self, module: ModuleType) -> _Program:
         graph, literals = _lifted(simplify(self._graph), module)
         copied = shared_outputs(graph)
         if len(graph.eqns) > LONGEST_PROGRAM:
-            program = _Program(partial(_evaluated, graph), literals, copied)
-        else:
-            emitted = emit_array_program(graph)
-            if "source" in values.debug:
-                print(emitted.source, file=sys.stderr)
-            names = dict(emitted.names)
-            exec(compile(emitted.source, "<autodiff program>", "exec"), names)
-            program = _Program(names["program"], literals, copied)
-        self._programs[module] = program
-        return program
+            return _Program(partial(_evaluated, graph), literals, copied)
+        emitted = emit_array_program(graph)
+        if "source" in settings().debug:
+            print(emitted.source, file=sys.stderr)
+        names = dict(emitted.names)
+        exec(compile(emitted.source, "<autodiff program>", "exec"), names)
+        return _Program(names["program"], literals, copied)
 
 
 @dataclass(frozen=True, slots=True)
