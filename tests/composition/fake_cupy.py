@@ -12,13 +12,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 import scipy.special
 
 HOOK = "__cupy_override_elementwise_kernel__"
 transfers: list[str] = []
 
 
-class ndarray:  # noqa: N801 - CuPy's name
+class ndarray:
     """An array "on the device": a NumPy array that NumPy itself cannot see."""
 
     __array_priority__ = 100
@@ -135,8 +136,10 @@ def wrapped(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return ndarray(value)
     if isinstance(value, tuple | list):
-        return type(value)(*map(wrapped, value)) if hasattr(value, "_fields") else type(value)(
-            map(wrapped, value)
+        return (
+            type(value)(*map(wrapped, value))
+            if hasattr(value, "_fields")
+            else type(value)(map(wrapped, value))
         )
     return value
 
@@ -200,7 +203,9 @@ class _Cupy(ModuleType):
     def asarray(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Upload a NumPy array, or return a device array as it is."""
         if type(value) is ndarray:
-            return value if not args and not kwargs else ndarray(value._data.astype(*args, **kwargs))
+            return (
+                value if not args and not kwargs else ndarray(value._data.astype(*args, **kwargs))
+            )
         transfers.append("to the device")
         return ndarray(np.array(value, *args, **kwargs))
 
@@ -216,18 +221,25 @@ cupy.__spec__ = ModuleSpec("cupy", None)
 cupy.__version__ = "13.6.0"
 
 
-def _fake_cupyx() -> dict[str, ModuleType]:
-    """The modules that hold SciPy's functions for the device."""
-    class Special(ModuleType):
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("__"):
-                raise AttributeError(name)
-            return lambda *args: wrapped(getattr(scipy.special, name)(*unwrapped(args)))
+class _OnTheDevice(ModuleType):
+    """A module of the functions of one of SciPy's, made to run on the device."""
 
-    package, scipy_part = ModuleType("cupyx"), ModuleType("cupyx.scipy")
-    special = scipy_part.special = Special("cupyx.scipy.special")
-    package.scipy = scipy_part
-    return {"cupyx": package, "cupyx.scipy": scipy_part, "cupyx.scipy.special": special}
+    def __init__(self, name: str, host: ModuleType) -> None:
+        super().__init__(name)
+        self.host = host
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        function = getattr(self.host, name)
+        return lambda *args, **kwargs: wrapped(function(*unwrapped(args), **unwrapped(kwargs)))
 
 
-modules: dict[str, ModuleType] = {"cupy": cupy, **_fake_cupyx()}
+#: What an import of CuPy brings, by module name.
+modules: dict[str, ModuleType] = {
+    "cupy": cupy,
+    "cupyx": ModuleType("cupyx"),
+    "cupyx.scipy": ModuleType("cupyx.scipy"),
+    "cupyx.scipy.special": _OnTheDevice("cupyx.scipy.special", scipy.special),
+    "cupyx.scipy.linalg": _OnTheDevice("cupyx.scipy.linalg", scipy.linalg),
+}

@@ -47,7 +47,16 @@ def linear(x):
     return x + CONSTANT
 
 
-FUNCTIONS = [same, captured, twice, with_argument, views, views_of_argument, views_of_constant, linear]
+FUNCTIONS = [
+    same,
+    captured,
+    twice,
+    with_argument,
+    views,
+    views_of_argument,
+    views_of_constant,
+    linear,
+]
 
 
 def by_plain_jit(f, x):
@@ -90,7 +99,14 @@ def by_jacobians(f, x):
 
 
 TRANSFORMATIONS = [
-    by_plain_jit, by_jvp, by_vjp, by_linearize, by_vmap, by_unmapped_vmap, by_grad, by_aux,
+    by_plain_jit,
+    by_jvp,
+    by_vjp,
+    by_linearize,
+    by_vmap,
+    by_unmapped_vmap,
+    by_grad,
+    by_aux,
     by_jacobians,
 ]
 

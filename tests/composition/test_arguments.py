@@ -1,4 +1,4 @@
-"""What is differentiated and mapped, and in which shape it comes back: trees, positions, keywords."""
+"""What is differentiated and mapped, and how it comes back: trees, positions, keywords."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_keywords_of_a_mapped_function_are_mapped_over_their_first_axis():
 
 def test_arguments_that_are_no_arrays_pass_through_grad():
     def f(x, mode, options):
-        return np.sum(x**options["power"]) if mode == "sum" else np.prod(x)
+        return np.sum(x ** options["power"]) if mode == "sum" else np.prod(x)
 
     equal(ad.grad(f)(A, "sum", {"power": 3}), 3 * A**2)
     equal(ad.grad(f)(A, "product", {"power": None}), A[::-1].copy())
@@ -203,7 +203,7 @@ def test_an_output_returned_twice_collects_both_cotangents():
 
     _, pull = ad.vjp(twice, A)
     equal(pull((A, {"again": B}, A))[0], 3 * (A + B) + A)
-    out, tangents = ad.jvp(twice, (A,), (B,))
+    _, tangents = ad.jvp(twice, (A,), (B,))
     equal(tangents, (3 * B, {"again": 3 * B}, B))
     equal(ad.jit(twice)(A), twice(A))
     equal(ad.vmap(twice)(A), twice(A))

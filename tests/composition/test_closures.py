@@ -71,7 +71,9 @@ def test_a_derivative_of_a_constant_function_is_zero_at_every_level(outer, inner
 
 @two_levels
 def test_jit_in_between_changes_nothing(outer, inner):
-    close(outer(lambda x: ad.jit(lambda z: z * inner(lambda y: x * z * y**2, z))(x), 1.2), 8 * 1.2**3)
+    close(
+        outer(lambda x: ad.jit(lambda z: z * inner(lambda y: x * z * y**2, z))(x), 1.2), 8 * 1.2**3
+    )
 
 
 @two_levels
@@ -94,7 +96,7 @@ def test_three_levels_of_grad_over_one_another():
 
     x, h = 0.4, 1e-3
     close(f(x), by_hand(x), rtol=1e-12)
-    steps = (8 * (by_hand(x + h) - by_hand(x - h)) - (by_hand(x + 2 * h) - by_hand(x - 2 * h)))
+    steps = 8 * (by_hand(x + h) - by_hand(x - h)) - (by_hand(x + 2 * h) - by_hand(x - 2 * h))
     close(ad.grad(f)(x), steps / (12 * h), rtol=1e-7)
 
 

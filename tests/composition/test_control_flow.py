@@ -1,4 +1,4 @@
-"""Python's own control flow on values, where inputs have values: everywhere outside jit and vmap."""
+"""Python's own control flow on values: everywhere outside jit and vmap, inputs have them."""
 
 from __future__ import annotations
 

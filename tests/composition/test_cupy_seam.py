@@ -147,7 +147,9 @@ def test_a_numpy_constant_is_uploaded():
     jitted = ad.jit(lambda x: x * scale)
     check(jitted(device(HOST)), HOST * scale)
     check(ad.grad(lambda x: np.sum(x * scale))(device(HOST)), scale)
-    check(ad.vmap(lambda x: x * scale)(device(np.stack([HOST, HOST]))), np.stack([HOST * scale] * 2))
+    check(
+        ad.vmap(lambda x: x * scale)(device(np.stack([HOST, HOST]))), np.stack([HOST * scale] * 2)
+    )
     _, pull = ad.vjp(lambda x: x * scale, device(HOST))
     check(pull(device(HOST)), (HOST * scale,))
     assert "to the device" in fake_cupy.transfers
@@ -227,7 +229,9 @@ def test_cupys_own_functions_record_when_they_meet_a_traced_value():
     check(ad.jit(f)(device(HOST)), by_numpy(HOST))
 
 
-@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "amax", "amin", "mean", "any", "all"])
+@pytest.mark.parametrize(
+    "name", ["sum", "prod", "max", "min", "amax", "amin", "mean", "any", "all"]
+)
 def test_the_reduction_hook_records_numpys_function_of_the_name(name):
     kernel = SimpleNamespace(name=f"cupy_{name}")
     host = np.array([[0.5, -1.0, 2.0], [1.0, 3.0, -2.0]])
@@ -252,7 +256,7 @@ def test_kernels_that_are_no_function_of_numpy_are_refused(function):
     def f(x):
         return x.__cupy_override_elementwise_kernel__(SimpleNamespace(name="my_kernel"), x)
 
-    with pytest.raises(TypeError, match="^cupy.my_kernel: the kernel is not among those"):
+    with pytest.raises(TypeError, match=r"^cupy\.my_kernel: the kernel is not among those"):
         function(f)(device(HOST))
 
     def g(x):
@@ -260,7 +264,7 @@ def test_kernels_that_are_no_function_of_numpy_are_refused(function):
             SimpleNamespace(name="my_reduction"), None, None, None, False
         )
 
-    with pytest.raises(TypeError, match="^cupy.my_reduction: the reduction is not among those"):
+    with pytest.raises(TypeError, match=r"^cupy\.my_reduction: the reduction is not among those"):
         function(g)(device(HOST))
 
 

@@ -63,12 +63,33 @@ def test_gradients_of_arguments_of_several_types_keep_each_type():
         np.testing.assert_array_equal(gradient, x)
 
 
-# NEP 50: the same expression inside a trace and outside ---------------------------------------------
+# NEP 50: the same expression inside a trace and outside -------------------------------------------
 
-SCALARS = [True, 3, -2, 2.5, 1e-300, 1.5 - 2j, np.float32(2), np.float64(2), np.int8(3), np.uint64(3)]
+SCALARS = [
+    True,
+    3,
+    -2,
+    2.5,
+    1e-300,
+    1.5 - 2j,
+    np.float32(2),
+    np.float64(2),
+    np.int8(3),
+    np.uint64(3),
+]
 DTYPES = [
-    np.bool_, np.int8, np.uint8, np.int32, np.int64, np.uint64, np.float16, ml_dtypes.bfloat16,
-    np.float32, np.float64, np.complex64, np.complex128,
+    np.bool_,
+    np.int8,
+    np.uint8,
+    np.int32,
+    np.int64,
+    np.uint64,
+    np.float16,
+    ml_dtypes.bfloat16,
+    np.float32,
+    np.float64,
+    np.complex64,
+    np.complex128,
 ]
 EXPRESSIONS = {
     "x + s": lambda x, s: x + s,
@@ -140,8 +161,25 @@ def test_python_numbers_given_to_jit_are_weak_as_in_numpy(expression):
 
 
 UNARY = [
-    np.sin, np.exp, np.sqrt, np.abs, np.square, np.negative, np.sign, np.floor, np.reciprocal,
-    np.sum, np.mean, np.prod, np.max, np.cumsum, np.isfinite, np.conj, np.real, np.argmax, np.sort,
+    np.sin,
+    np.exp,
+    np.sqrt,
+    np.abs,
+    np.square,
+    np.negative,
+    np.sign,
+    np.floor,
+    np.reciprocal,
+    np.sum,
+    np.mean,
+    np.prod,
+    np.max,
+    np.cumsum,
+    np.isfinite,
+    np.conj,
+    np.real,
+    np.argmax,
+    np.sort,
 ]
 
 

@@ -80,8 +80,18 @@ def loop_of_updates(x):
 
 
 FUNCTIONS = [
-    add_in_place, all_operators, set_row, set_element, set_slice_and_step, set_by_mask,
-    set_by_indices, add_to_element, update_after_use, update_a_result, through_out, loop_of_updates,
+    add_in_place,
+    all_operators,
+    set_row,
+    set_element,
+    set_slice_and_step,
+    set_by_mask,
+    set_by_indices,
+    add_to_element,
+    update_after_use,
+    update_a_result,
+    through_out,
+    loop_of_updates,
 ]
 by_function = pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f.__name__)
 
@@ -171,15 +181,42 @@ HAZARDS = {
 
 @pytest.mark.parametrize("hazard", HAZARDS)
 @pytest.mark.parametrize("transformation", ["jvp", "vjp", "jit"])
-def test_writing_where_a_view_would_change_too_is_refused(hazard, transformation):
+def test_writing_where_a_view_would_change_too_is_right_or_refused(hazard, transformation):
     def f(x):
         y = x * 1.0
         target, other = HAZARDS[hazard](y)
         target += 1.0
         return other * 2.0
 
+    try:
+        found = transformed(transformation, f)(X)
+    except ValueError as error:
+        assert "must not share memory with another traced value in use" in str(error)
+    else:
+        np.testing.assert_array_equal(found if transformation == "jit" else found[0], f(X))
+
+
+@pytest.mark.parametrize("transformation", ["jvp", "vjp", "jit"])
+def test_writing_into_an_array_of_which_a_row_is_kept_is_refused(transformation):
+    def f(x):
+        y = x * 1.0
+        row = y[0]
+        y += 1.0
+        return row
+
     with pytest.raises(ValueError, match="must not share memory with another traced value in use"):
         transformed(transformation, f)(X)
+
+
+def test_writing_into_a_row_writes_into_the_array():
+    def f(x):
+        y = x * 1.0
+        row = y[0]
+        row *= row
+        return np.sum(y)
+
+    np.testing.assert_array_equal(ad.grad(f)(X), np.stack([2 * X[0], np.ones(3)]))
+    np.testing.assert_array_equal(ad.jit(ad.grad(f))(X), np.stack([2 * X[0], np.ones(3)]))
 
 
 def test_a_view_that_is_gone_is_no_hazard():

@@ -20,15 +20,10 @@ def _named(names, case):
 
 
 SINGLES = [
-    _named((name,), case)
-    for name in (*NAMES, "linearize", "vmap_of_closure")
-    for case in CASES
+    _named((name,), case) for name in (*NAMES, "linearize", "vmap_of_closure") for case in CASES
 ]
 PAIRS = [_named(names, case) for names in product(NAMES, repeat=2) for case in CASES]
-TRIPLES = [
-    _named(names, SMALL[i % len(SMALL)])
-    for i, names in enumerate(product(NAMES, repeat=3))
-]
+TRIPLES = [_named(names, SMALL[i % len(SMALL)]) for i, names in enumerate(product(NAMES, repeat=3))]
 WITH_CLOSURES_AND_LINEARIZE = [
     _named(names, SMALL[i % len(SMALL)])
     for i, names in enumerate(

@@ -49,9 +49,7 @@ def test_each_thread_gets_its_own_derivative(name):
     def work(number):
         x = np.arange(3.0) + number
         power = 2 + number % 3
-        found = [
-            TRANSFORMATIONS[name](lambda x: power_sum(x, power), x) for _ in range(ROUNDS)
-        ]
+        found = [TRANSFORMATIONS[name](lambda x: power_sum(x, power), x) for _ in range(ROUNDS)]
         return x, power, found
 
     for x, power, found in on_threads(work):

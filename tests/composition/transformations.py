@@ -117,7 +117,7 @@ def difference(f: Function, x: Any, direction: Any) -> Any:
 
 
 def unit_directions(x: Any, index: int, unit: complex) -> Any:
-    """Yield, for each element of leaf `index`, its place and the direction along it times `unit`."""
+    """Yield each place of leaf `index`, and the direction along that element times `unit`."""
     leaves, structure = tree.flatten(x)
     for place in product(*map(range, leaves[index].shape)):
         direction = [np.zeros_like(leaf) for leaf in leaves]

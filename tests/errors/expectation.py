@@ -1,4 +1,4 @@
-"""How error tests compare whole texts: `with refused(TypeError, "...", fix="..."): call  # here`."""
+"""How error tests compare whole texts: `with refused(TypeError, "..."): call  # here`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-#: A user's line in these tests ends with this comment, by which a message is seen to show it.
-MARK = "# here"
-
+#: A user's line in these tests ends with `# here`, by which a message is seen to show it.
 _LINE = re.compile(r"^At \S*/(test_\w+\.py):\d+, in [\w<>.]+: .*# here$", re.MULTILINE)
 
 
@@ -27,7 +25,7 @@ def refused(
 
     `at`: the text names the line that ends with `# here`. `fix`: what follows "To fix: ".
     """
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - class and text are compared below
+    with pytest.raises(Exception) as caught:
         yield
     expected = requirement + ("\nAt here" if at else "")
     if fix is not None:

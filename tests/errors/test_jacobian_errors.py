@@ -100,11 +100,14 @@ def test_a_gpu_where_none_is_usable(monkeypatch):
     monkeypatch.setattr(
         "autodiff.runtime.devices._usable_gpu", lambda: (None, "CuPy is not installed")
     )
-    with ad.default_device("gpu"), refused(
-        RuntimeError,
-        "default_device: a GPU must be usable, got device='gpu' where CuPy is not installed.",
-        at=False,
-        fix="pip install 'autodiff[cuda13]', or set AUTODIFF_DEVICE=cpu.",
+    with (
+        ad.default_device("gpu"),
+        refused(
+            RuntimeError,
+            "default_device: a GPU must be usable, got device='gpu' where CuPy is not installed.",
+            at=False,
+            fix="pip install 'autodiff[cuda13]', or set AUTODIFF_DEVICE=cpu.",
+        ),
     ):
         ad.numpy.zeros(3)
     with ad.default_device("cpu"):

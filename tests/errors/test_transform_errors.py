@@ -102,9 +102,7 @@ def test_integer_inputs_name_the_argument():
         return np.sum(x * params["w"][0])
 
     params = {"w": [np.array([1, 2])], "b": X}
-    fix = (
-        "convert the argument with .astype(float), or pass allow_int=True to get zeros for it."
-    )
+    fix = "convert the argument with .astype(float), or pass allow_int=True to get zeros for it."
     with refused(
         TypeError,
         "grad: the inputs must be of a real or complex floating type, "
@@ -398,5 +396,5 @@ def test_the_users_own_errors_pass_unchanged():
         raise RuntimeError("mine")
 
     for transform in (ad.grad, ad.jit, ad.vmap, ad.jacfwd, ad.hessian):
-        with pytest.raises(RuntimeError, match="^mine$"):
+        with pytest.raises(RuntimeError, match=r"^mine$"):
             transform(f)(X)

@@ -121,7 +121,7 @@ def test_a_value_of_a_function_that_failed():
         kept.append(x)
         raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match="^mine$"):
+    with pytest.raises(RuntimeError, match=r"^mine$"):
         ad.grad(f)(X)
     with refused(
         ad.LeakedTracerError,
@@ -134,26 +134,18 @@ def test_a_value_of_a_function_that_failed():
 
 
 def test_a_traced_value_in_a_plain_array():
-    for call in (ad.jit, lambda f: lambda x: ad.vjp(f, x)):
-        with refused(
-            TypeError,
-            "numpy.array: a traced value cannot be put into a plain NumPy array, got value=VALUE.",
-            fix="use autodiff.numpy.array / asarray / stack, which record it.",
-        ) as _, _plain_value():
-            call(lambda x: np.array(x))(X)  # here
-
-
-class _plain_value:  # noqa: N801 - read as a phrase
-    """Replace the value's own text, which differs between transformations, by VALUE."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if error is not None:
-            text = str(error)
-            start, end = text.index("value=<") + len("value="), text.index(">.\n") + 1
-            raise kind(text[:start] + "VALUE" + text[end:]) from None
+    requirement = "numpy.array: a traced value cannot be put into a plain NumPy array, "
+    fix = "use autodiff.numpy.array / asarray / stack, which record it."
+    with refused(
+        TypeError, f"{requirement}got value=<traced float64[2] of jit of <lambda>>.", fix=fix
+    ):
+        ad.jit(lambda x: np.array(x))(X)  # here
+    with refused(
+        TypeError,
+        f"{requirement}got value=<traced float64[2] of vjp of <lambda>, value=array([1., 2.])>.",
+        fix=fix,
+    ):
+        ad.vjp(lambda x: np.array(x), X)  # here
 
 
 def test_a_function_of_numpy_that_cannot_be_traced():
@@ -173,7 +165,7 @@ def test_a_function_of_the_standard_library():
         fix="use the function of numpy or autodiff.numpy, or float(x) if the value is meant as a "
         "constant.",
     ):
-        ad.jit(lambda x: math.sin(x))(1.0)  # here
+        ad.jit(lambda x: math.sin(x))(X[0])  # here
 
 
 def test_an_attribute_that_arrays_have_not():
@@ -189,7 +181,7 @@ def test_an_attribute_that_arrays_have_not():
 
 def test_the_length_of_a_value_without_axes():
     with refused(TypeError, "len: the array must have an axis, got shape=().", at=False):
-        ad.jit(lambda x: len(x))(1.0)
+        ad.jit(lambda x: len(x))(X[0])
 
 
 def test_a_write_that_a_view_would_show():
@@ -212,13 +204,13 @@ def test_an_in_place_operation_that_a_view_would_show():
     def f(x):
         y = x * 1.0
         row = y[0]
-        row += 1.0  # here
-        return y
+        y += 1.0  # here
+        return row
 
     with refused(
         ValueError,
         "in-place operation: the array must not share memory with another traced value in use, "
-        "got a float64[2] that shares memory with a float64[2,2].",
+        "got a float64[2,2] that shares memory with a float64[2].",
         fix="copy one of them first (x = x.copy()), or use x.at[index].set(value).",
     ):
         ad.jit(f)(np.ones((2, 2)))
