@@ -17,7 +17,9 @@ from autodiff.primitives.families import is_linear
 
 
 def _call_type(*avals: ArrayType, graph: Graph, name: str) -> tuple[ArrayType, ...]:
-    assert avals == graph.input_types, (avals, graph.input_types)
+    # A Python number's type is weak in the held graph; as an operand the number may be strong.
+    found, wanted = (tuple(t.strong() for t in types) for types in (avals, graph.input_types))
+    assert found == wanted, (avals, graph.input_types)
     return tuple(aval.strong() for aval in graph.output_types)
 
 
