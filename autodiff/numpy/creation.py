@@ -7,6 +7,7 @@ traced value, so that traced numbers can be written into it.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,14 @@ def new_array_module(device: Any = None) -> Any:
     """Return the module that makes new arrays: the default device's, or that of `device`."""
     if device is None:
         return default_array_module()
-    if device == "cpu":
+    if isinstance(device, str) and device == "cpu":
         return np
+    if type(device).__module__.partition(".")[0] == "cupy":  # what an array there calls its device
+        return sys.modules["cupy"]
     raise ValueError(
         message(
             "device",
-            "the device must be None or 'cpu'",
+            "the device must be None, 'cpu' or a CuPy device",
             f"device={device!r}",
             line=user_line(),
             fix="use autodiff.default_device('gpu') around the call.",

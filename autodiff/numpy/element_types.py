@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from autodiff.base import dtypes
+from autodiff.base.array_modules import common_module
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.builder import Tracer, bind_primitive
@@ -19,6 +20,7 @@ from autodiff.numpy.operands import array_of
 from autodiff.primitives import arithmetic
 from autodiff.primitives.families import convert
 from autodiff.primitives.rounding import rint
+from autodiff.runtime.devices import default_array_module
 
 _NAMES = (
     *("bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -56,6 +58,32 @@ def size(a: Any, axis: Any = None) -> int:
         return x.size
     axes = axis if isinstance(axis, tuple) else (axis,)
     return int(np.prod([x.shape[i] for i in axes], dtype=np.int64))
+
+
+def _device(x: Tracer) -> Any:
+    """Return the device of the arrays a trace has met, the default one if it has met none."""
+    known = list((x.trace.values or x.trace.constants).values())
+    module = common_module(known) if known else default_array_module()
+    return "cpu" if module is np else module.cuda.Device()
+
+
+def _to_device(x: Tracer, device: Any, /, *, stream: Any = None) -> Tracer:
+    """Return the traced value itself, which is where it is asked to be; it cannot be moved."""
+    if device != x.device:
+        raise ValueError(
+            message(
+                "to_device",
+                "a traced value stays on its device",
+                f"device={device!r} for one on {x.device!r}",
+                line=user_line(),
+                fix="move the arguments before the traced function is called.",
+            )
+        )
+    return x
+
+
+properties["device"] = _device
+methods["to_device"] = _to_device
 
 
 def _type_like(value: Any) -> Any:

@@ -278,3 +278,17 @@ def test_views_of_the_same_bits_are_numpys() -> None:
     check_method("view", sample((3,), "i4"), np.float32)
     with pytest.raises(ValueError, match="view: a traced value can be viewed only as a type of"):
         ad.jit(lambda x: x.view("u2"))(X)
+
+
+def test_traced_values_tell_their_device_and_stay_there() -> None:
+    def function(x: Any) -> Any:
+        assert x.device == "cpu"
+        assert x.to_device("cpu") is x
+        assert anp.zeros(2, device=x.device).shape == (2,)
+        with pytest.raises(ValueError, match="to_device: a traced value stays on its device"):
+            x.to_device("gpu")
+        return x
+
+    ad.vjp(function, X)
+    with pytest.raises(ValueError, match="device: the device must be None, 'cpu' or a CuPy device"):
+        anp.zeros(2, device="tpu")
