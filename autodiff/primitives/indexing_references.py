@@ -44,7 +44,7 @@ def _in_range(indices: Sequence[Any], sizes: Shape, mode: str) -> tuple[list[Any
     for index, size in zip(indices, sizes, strict=True):
         if index.dtype == np.uint64:
             index = np.minimum(index, np.uint64(2**63 - 1))
-        index = np.asanyarray(index).astype(np.int64)
+        index = index.astype(np.int64)
         if mode == "wrap":
             prepared.append(np.remainder(index, max(size, 1)))
             continue

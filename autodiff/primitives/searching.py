@@ -14,7 +14,7 @@ from autodiff.primitives.families import batch_to, library_op
 
 def _reference(ordered: Any, values: Any, *, side: Any, batch_axes: int) -> Any:
     if batch_axes == 0:
-        return np.asanyarray(np.searchsorted(ordered, values, side))
+        return np.searchsorted(ordered, values, side)
     found = np.empty_like(values, dtype=np.int64)
     for place in np.ndindex(*ordered.shape[:batch_axes]):
         found[place] = np.searchsorted(ordered[place], values[place], side)
