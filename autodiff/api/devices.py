@@ -8,6 +8,7 @@ from typing import Any
 from autodiff.base import pytree
 from autodiff.base.errors import message
 from autodiff.base.settings import configure, override, settings
+from autodiff.base.source_info import user_line
 from autodiff.runtime.devices import wait_for
 
 
@@ -28,6 +29,8 @@ class default_device:
                     "default_device",
                     "the device must be 'cpu', 'gpu' or 'auto'",
                     f"device={device!r}",
+                    line=user_line(),
+                    fix="choose one of these.",
                 )
             )
         self._before = settings().device

@@ -9,6 +9,7 @@ from typing import Any
 from autodiff.api.trace import check_leaves, function_name, leaf_types, trace_function
 from autodiff.base import pytree
 from autodiff.base.errors import message
+from autodiff.base.source_info import user_line
 from autodiff.codegen.array_program import emit_array_program
 from autodiff.ir.graph import Graph
 from autodiff.passes.pipeline import simplification_steps, simplify
@@ -33,7 +34,7 @@ def make_graph(fun: Callable[..., Any]) -> Callable[..., Graph]:
     @wraps(fun, updated=())
     def graph_of(*args: Any, **kwargs: Any) -> Graph:
         leaves, tree = pytree.flatten((args, kwargs))
-        check_leaves("make_graph", fun, (args, kwargs), leaves)
+        check_leaves("make_graph", fun, args, leaves, kwargs)
 
         def apply(*tracers: Any) -> Any:
             positional, named = pytree.unflatten(tree, tracers)
@@ -59,7 +60,7 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     float64[2]
     """
     leaves, tree = pytree.flatten((args, kwargs))
-    check_leaves("eval_shape", fun, (args, kwargs), leaves)
+    check_leaves("eval_shape", fun, args, leaves, kwargs)
 
     def apply(*tracers: Any) -> Any:
         positional, named = pytree.unflatten(tree, tracers)
@@ -83,7 +84,13 @@ def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: An
     """
     if stage not in STAGES:
         raise ValueError(
-            message("show", f"stage must be one of {', '.join(STAGES)}", f"stage={stage!r}")
+            message(
+                "show",
+                f"stage must be one of {', '.join(STAGES)}",
+                f"stage={stage!r}",
+                line=user_line(),
+                fix="choose one of these.",
+            )
         )
     graph = make_graph(fun)(*args, **kwargs)
     if stage == "graph":

@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.api.trace import function_name
-from autodiff.api.transforms import Argnums, Linearization, checked_argnums, result_array
+from autodiff.api.trace import function_name, leaf_paths
+from autodiff.api.transforms import (
+    Argnums,
+    Linearization,
+    check_callable,
+    check_no_mixture,
+    checked_argnums,
+    result_array,
+)
 from autodiff.api.vmap import vmap
 from autodiff.base import pytree
 from autodiff.base.array_modules import common_module
@@ -39,35 +46,36 @@ def _linearized(
     has_aux: bool,
     args: Any,
     kwargs: Any,
-) -> tuple[Linearization, bool]:
+) -> tuple[Linearization, bool, Callable[[], list[str]]]:
+    """Return the linearization, whether one bare position was given, and the inputs' names."""
     positions, single = checked_argnums(function, argnums, args)
+    check_no_mixture(function, fun, args, kwargs)
     selected = [args[i] for i in positions]
     return (
-        Linearization(function, _partial(fun, positions, args, kwargs), selected, has_aux),
+        Linearization(
+            function, _partial(fun, positions, args, kwargs), selected, has_aux, positions
+        ),
         single,
+        lambda: leaf_paths(fun, selected, positions=positions),
     )
 
 
 def _check_real(
-    function: str, what: str, avals: Sequence[ArrayType], holomorphic: bool, fix: str
+    function: str,
+    what: str,
+    names: Callable[[], list[str]],
+    avals: Sequence[ArrayType],
+    holomorphic: bool,
+    fix: str,
 ) -> None:
-    for aval in avals:
-        if not is_inexact(aval.dtype):
-            raise TypeError(
-                message(
-                    function,
-                    f"the {what} must be of a real or complex floating type",
-                    f"{what}={aval.strong()}",
-                    line=user_line(),
-                    fix="convert it with .astype(float).",
-                )
-            )
+    _check_floating(function, what, names, avals)
+    for i, aval in enumerate(avals):
         if holomorphic and not is_complex(aval.dtype):
             raise TypeError(
                 message(
                     function,
                     f"with holomorphic=True the {what} must be complex",
-                    f"{what}={aval.strong()}",
+                    f"{names()[i]} of type {aval.strong()}",
                     line=user_line(),
                     fix="leave holomorphic=True out.",
                 )
@@ -77,7 +85,7 @@ def _check_real(
                 message(
                     function,
                     f"the {what} must be real",
-                    f"{what}={aval.strong()}",
+                    f"{names()[i]} of type {aval.strong()}",
                     line=user_line(),
                     fix=fix,
                 )
@@ -93,7 +101,7 @@ def _basis(avals: Sequence[ArrayType], like: Sequence[Any]) -> list[Any]:
     for aval in avals:
         block = module.zeros((total, aval.size), aval.dtype)
         block[start : start + aval.size] = module.eye(aval.size, dtype=aval.dtype)
-        rows.append(block.reshape(total, *aval.shape))
+        rows.append(block.reshape((total, *aval.shape)))
         start += aval.size
     return rows
 
@@ -127,13 +135,16 @@ def jacfwd(
            [0., 4.]])
     """
 
+    check_callable("jacfwd", fun)
+
     @wraps(fun, updated=())
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        at, single = _linearized("jacfwd", fun, argnums, has_aux, args, kwargs)
+        at, single, names = _linearized("jacfwd", fun, argnums, has_aux, args, kwargs)
         start = at.start
         _check_real(
             "jacfwd",
             "input",
+            names,
             start.avals,
             holomorphic,
             "use jacrev for complex inputs, "
@@ -156,7 +167,7 @@ def jacfwd(
             position = 0
             for aval in start.avals:
                 block = column[..., position : position + aval.size]
-                blocks.append(block.reshape(*out.shape, *aval.shape))
+                blocks.append(block.reshape((*out.shape, *aval.shape)))
                 position += aval.size
             row = pytree.unflatten(start.tree, [result_array(b) for b in blocks])
             table.append(row[0] if single else row)
@@ -183,20 +194,25 @@ def jacrev(
            [0., 4.]])
     """
 
+    check_callable("jacrev", fun)
+
     @wraps(fun, updated=())
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        at, single = _linearized("jacrev", fun, argnums, has_aux, args, kwargs)
+        at, single, names = _linearized("jacrev", fun, argnums, has_aux, args, kwargs)
         start = at.start
         name = function_name(fun)
         _check_real(
             "jacrev",
             "output",
+            lambda: [
+                pytree.path_string("output", path) for path in pytree.paths(start.traced.out_tree)
+            ],
             start.out_types,
             holomorphic,
             f"return real arrays from {name}, or pass holomorphic=True if it is holomorphic.",
         )
         if not holomorphic:
-            _check_inputs("jacrev", start.avals)
+            _check_floating("jacrev", "input", names, start.avals)
 
         def pull(*cts: Any) -> list[Any]:
             return at.filled(at.pull(cts), start.avals)
@@ -211,7 +227,7 @@ def jacrev(
         table = []
         for k, out in enumerate(start.out_types):
             blocks = [
-                result_array(blocks[k].reshape(*out.shape, *aval.shape))
+                result_array(blocks[k].reshape((*out.shape, *aval.shape)))
                 for blocks, aval in zip(split, start.avals, strict=True)
             ]
             row = pytree.unflatten(start.tree, blocks)
@@ -222,14 +238,16 @@ def jacrev(
     return jacobian_of
 
 
-def _check_inputs(function: str, avals: Sequence[ArrayType]) -> None:
-    for aval in avals:
+def _check_floating(
+    function: str, what: str, names: Callable[[], list[str]], avals: Sequence[ArrayType]
+) -> None:
+    for i, aval in enumerate(avals):
         if not is_inexact(aval.dtype):
             raise TypeError(
                 message(
                     function,
-                    "the input must be of a real or complex floating type",
-                    f"input={aval.strong()}",
+                    f"the {what} must be of a real or complex floating type",
+                    f"{names()[i]} of type {aval.strong()}",
                     line=user_line(),
                     fix="convert it with .astype(float).",
                 )
@@ -255,6 +273,7 @@ def hessian(
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
+    check_callable("hessian", fun)
     return jacfwd(
         jacrev(fun, argnums, has_aux, holomorphic, chunk_size),
         argnums,

@@ -6,21 +6,22 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from autodiff.api.trace import (
     Traced,
+    argument_name,
     array_leaf,
     check_leaves,
-    check_one_device,
     function_name,
     is_traced,
     trace_function,
 )
 from autodiff.base import pytree
+from autodiff.base.array_modules import common_module
 from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
@@ -35,9 +36,12 @@ class _Compiled:
 
     __slots__ = ("constants", "program", "traced")
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, module: ModuleType) -> None:
         self.traced = traced
-        self.constants = tuple(traced.constants)
+        self.constants = tuple(
+            module.asarray(x) if module is not np and type(x) is np.ndarray else x
+            for x in traced.constants
+        )
         self.program = Executable(traced.graph, compile_now=True)
 
 
@@ -123,7 +127,8 @@ class JittedFunction:
                     message(
                         "jit",
                         "a static argument must be hashable",
-                        f"{name}={value!r} of type {type(value).__name__}",
+                        f"{_readable_name(self._fun, name)}={value!r} "
+                        f"of type {type(value).__name__}",
                         line=user_line(),
                         fix="pass a tuple in place of a list, or do not make the argument static.",
                     )
@@ -135,8 +140,9 @@ class JittedFunction:
     def _trace(
         self, key: Any, args: Any, kwargs: Any, leaves: list[Any], tree: Any, static: Any
     ) -> _Compiled:
-        check_leaves("jit", self._fun, args if not kwargs else (args, kwargs), leaves)
-        check_one_device("jit", leaves, lambda: [f"array {i}" for i in range(len(leaves))])
+        taken = {name for name, _, _ in static}
+        positions = [i for i in range(len(args) + len(taken)) if i not in taken][: len(args)]
+        check_leaves("jit", self._fun, args, leaves, kwargs, positions)
 
         def apply(*tracers: Any) -> Any:
             rebuilt = pytree.unflatten(tree, tracers)
@@ -158,7 +164,8 @@ class JittedFunction:
             values=None,
             inline_literals=True,
         )
-        compiled = _Compiled(traced)
+        module = common_module(leaves)
+        compiled = _Compiled(traced, module)
         self._traces += 1
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
@@ -187,6 +194,10 @@ class JittedFunction:
         )
 
 
+def _readable_name(fun: Any, name: int | str) -> str:
+    return argument_name(fun, name) if isinstance(name, int) else name
+
+
 def _readable(value: Any) -> str:
     return repr(value) if len(repr(value)) < 200 else repr(value)[:200] + "..."
 
@@ -197,7 +208,13 @@ def _positions(function: str, name: str, value: Any) -> tuple[int, ...]:
     positions = (value,) if isinstance(value, int | np.integer) else tuple(value)
     if not all(isinstance(i, int | np.integer) for i in positions):
         raise TypeError(
-            message(function, f"{name} must be an int or a sequence of ints", f"{name}={value!r}")
+            message(
+                function,
+                f"{name} must be an int or a sequence of ints",
+                f"{name}={value!r}",
+                line=user_line(),
+                fix="give positions, counted from 0; static_argnames takes names.",
+            )
         )
     return tuple(int(i) for i in positions)
 
@@ -225,7 +242,9 @@ def _with_names(
                 message(
                     "jit",
                     f"static_argnames must name parameters of {function_name(fun)}",
-                    f"{name!r} where the parameters are {', '.join(known)}",
+                    f"{name!r} where the parameters are {', '.join(p.name for p in parameters)}",
+                    line=user_line(),
+                    fix="correct the name.",
                 )
             )
     for i in argnums:
@@ -301,6 +320,8 @@ def jit(
                 "jit",
                 "an argument must not be both static and donated",
                 f"static_argnums={static_argnums!r}, donate_argnums={donate_argnums!r}",
+                line=user_line(),
+                fix="leave it out of one of the two: a static argument has no memory to reuse.",
             )
         )
     return JittedFunction(fun, positions, named, donated, inline)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +68,23 @@ def argument_name(fun: Any, position: int) -> str:
     return f"{variadic[0]}[{position - len(positional)}]" if variadic else f"argument {position}"
 
 
-def leaf_paths(fun: Any, args: Sequence[Any]) -> list[str]:
-    """Return each argument leaf's path in the user's notation, such as `params['w'][0]`."""
+def leaf_paths(
+    fun: Any,
+    args: Sequence[Any],
+    keywords: Mapping[str, Any] | None = None,
+    positions: Sequence[int] | None = None,
+) -> list[str]:
+    """Return each argument leaf's path in the user's notation, such as `params['w'][0]`.
+
+    `positions` are those of `args` in the call, where they are not all of its arguments.
+    """
     names = []
-    for position, arg in enumerate(args):
+    for position, arg in zip(positions or range(len(args)), args, strict=True):
         found, _ = pytree.flatten_with_path(arg)
         name = argument_name(fun, position)
+        names += [pytree.path_string(name, path) for path, _ in found]
+    for name in sorted(keywords or ()):
+        found, _ = pytree.flatten_with_path((keywords or {})[name])
         names += [pytree.path_string(name, path) for path, _ in found]
     return names
 
@@ -86,21 +97,32 @@ def array_leaf(value: Any) -> Any:
     return value
 
 
-def check_leaves(function: str, fun: Any, args: Sequence[Any], leaves: Sequence[Any]) -> None:
-    """Raise a TypeError naming the first leaf that is not an array, or mixes devices."""
+def check_leaves(
+    function: str,
+    fun: Any,
+    args: Sequence[Any],
+    leaves: Sequence[Any],
+    keywords: Mapping[str, Any] | None = None,
+    positions: Sequence[int] | None = None,
+) -> None:
+    """Raise a TypeError naming the first leaf that is not an array, or mixes devices.
+
+    `keywords` and `positions` as in `leaf_paths`.
+    """
     for i, leaf in enumerate(leaves):
         if not is_arraylike(leaf):
             raise TypeError(
                 message(
                     function,
                     "every leaf of a traced argument must be an array or a number",
-                    f"{leaf_paths(fun, args)[i]}={leaf!r} of type {type(leaf).__name__}",
+                    f"{leaf_paths(fun, args, keywords, positions)[i]}={leaf!r} "
+                    f"of type {type(leaf).__name__}",
                     line=user_line(),
                     fix="make the argument static (static_argnums of jit), or bind it with "
                     "functools.partial.",
                 )
             )
-    check_one_device(function, leaves, lambda: leaf_paths(fun, args))
+    check_one_device(function, leaves, lambda: leaf_paths(fun, args, keywords, positions))
 
 
 def check_one_device(
@@ -160,6 +182,7 @@ def trace_function(
                         function,
                         "with has_aux=True the function must return a pair (output, aux)",
                         f"output of type {type(out).__name__}",
+                        line=user_line(),
                         fix="return (output, aux), or leave has_aux out.",
                     )
                 )
@@ -194,6 +217,7 @@ def _bad_output(function: str, name: str, out: Any, position: int) -> TypeError:
             function,
             f"every leaf of the output of {name} must be an array or a number",
             f"{pytree.path_string('output', path)}={leaf!r} of type {type(leaf).__name__}",
+            line=user_line(),
             fix="return arrays only; with has_aux=True other values may go into aux.",
         )
     )

@@ -12,6 +12,7 @@ from autodiff.api.trace import (
     Traced,
     array_leaf,
     check_leaves,
+    check_one_device,
     function_name,
     leaf_paths,
     leaf_types,
@@ -19,7 +20,7 @@ from autodiff.api.trace import (
     trace_function,
 )
 from autodiff.base import pytree
-from autodiff.base.array_modules import common_module, module_of
+from autodiff.base.array_modules import common_module, may_mix, module_of
 from autodiff.base.dtypes import is_complex, is_inexact
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
@@ -71,7 +72,8 @@ class _Selected:
                 start += tree.num_leaves
             return fun(*given, **kwargs)
 
-        check_leaves(function, fun, [args[i] for i in positions], leaves)
+        check_leaves(function, fun, [args[i] for i in positions], leaves, positions=positions)
+        check_no_mixture(function, fun, args, kwargs)
         self.apply = apply
         self.leaves = leaves
         self.trees = trees
@@ -98,7 +100,13 @@ def checked_argnums(
         positions.append(int(i) % len(args))
     if len(set(positions)) != len(positions):
         raise ValueError(
-            message(function, "argnums must name each argument once", f"argnums={argnums!r}")
+            message(
+                function,
+                "argnums must name each argument once",
+                f"argnums={argnums!r}",
+                line=user_line(),
+                fix="leave out the repeated position.",
+            )
         )
     return tuple(positions), single
 
@@ -106,11 +114,15 @@ def checked_argnums(
 def _check_differentiable(
     function: str,
     fun: Any,
-    selected: Sequence[Any],
+    args: Sequence[Any],
+    positions: Sequence[int],
     leaves: Sequence[Any],
     holomorphic: bool,
     allow_int: bool,
 ) -> None:
+    def named(i: int) -> str:
+        return leaf_paths(fun, [args[k] for k in positions], positions=positions)[i]
+
     for i, leaf in enumerate(leaves):
         dtype = type_of(leaf).dtype
         if holomorphic and not is_complex(dtype):
@@ -118,7 +130,7 @@ def _check_differentiable(
                 message(
                     function,
                     "with holomorphic=True the inputs must be complex",
-                    f"{leaf_paths(fun, selected)[i]} of type {dtype}",
+                    f"{named(i)} of type {dtype}",
                     line=user_line(),
                     fix="leave holomorphic=True out, or convert the input with .astype(complex).",
                 )
@@ -128,7 +140,7 @@ def _check_differentiable(
                 message(
                     function,
                     "the inputs must be of a real or complex floating type",
-                    f"{leaf_paths(fun, selected)[i]} of type {dtype}",
+                    f"{named(i)} of type {dtype}",
                     line=user_line(),
                     fix="convert the argument with .astype(float), or pass allow_int=True to get "
                     "zeros for it.",
@@ -235,14 +247,15 @@ def _value_and_grad(
     holomorphic: bool,
     allow_int: bool,
 ) -> Callable[..., Any]:
-    _check_callable(function, fun)
+    check_callable(function, fun)
 
     @wraps(fun, updated=())
     def differentiated(*args: Any, **kwargs: Any) -> Any:
         positions, single = checked_argnums(function, argnums, args)
         arguments = _Selected(function, fun, positions, args, kwargs)
-        selected = [args[i] for i in positions]
-        _check_differentiable(function, fun, selected, arguments.leaves, holomorphic, allow_int)
+        _check_differentiable(
+            function, fun, args, positions, arguments.leaves, holomorphic, allow_int
+        )
         avals = leaf_types(arguments.leaves)
         inputs = [array_leaf(leaf) for leaf in arguments.leaves]
         traced = trace_function(
@@ -304,7 +317,24 @@ def grad(
     return gradient_of
 
 
-def _check_callable(function: str, fun: Any) -> None:
+#: How a transformation that takes its primals at once is called, and how it is not.
+_CALLS = {
+    "jvp": "{0}(f, (x,), (t,)), not {0}(f(x), (x,), (t,))",
+    "vjp": "{0}(f, x), not {0}(f(x), x)",
+    "linearize": "{0}(f, x), not {0}(f(x), x)",
+    "linear_transpose": "{0}(f, x), not {0}(f(x), x)",
+}
+
+
+def check_no_mixture(function: str, fun: Any, args: Sequence[Any], kwargs: Any) -> None:
+    """Raise a TypeError where arrays of two modules are among all of a call's arguments."""
+    if may_mix():
+        leaves = pytree.leaves((tuple(args), kwargs))
+        check_one_device(function, leaves, lambda: leaf_paths(fun, args, kwargs))
+
+
+def check_callable(function: str, fun: Any) -> None:
+    """Raise a TypeError where a function's result was given in place of the function."""
     if not callable(fun):
         raise TypeError(
             message(
@@ -312,7 +342,7 @@ def _check_callable(function: str, fun: Any) -> None:
                 "the first argument must be a function",
                 f"fun={fun!r}",
                 line=user_line(),
-                fix=f"write {function}(f)(x), not {function}(f(x)).",
+                fix=f"write {_CALLS.get(function, '{0}(f)(x), not {0}(f(x))').format(function)}.",
             )
         )
 
@@ -334,6 +364,7 @@ def _flatten_like(
                 f"{what} must have the structure of {name}",
                 pytree.structure_difference(found, tree, what).removeprefix("got "),
                 line=user_line(),
+                fix="give it the same containers, keys and lengths, with None where there is None.",
             )
         )
     for i, (leaf, aval) in enumerate(zip(leaves, avals, strict=True)):
@@ -363,10 +394,17 @@ class _Primals:
 
     __slots__ = ("avals", "inputs", "traced", "tree", "wanted")
 
-    def __init__(self, function: str, fun: Any, primals: Sequence[Any], has_aux: bool) -> None:
-        _check_callable(function, fun)
+    def __init__(
+        self,
+        function: str,
+        fun: Any,
+        primals: Sequence[Any],
+        has_aux: bool,
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        check_callable(function, fun)
         leaves, self.tree = pytree.flatten(tuple(primals))
-        check_leaves(function, fun, primals, leaves)
+        check_leaves(function, fun, primals, leaves, positions=positions)
         self.avals = leaf_types(leaves)
         self.inputs = [array_leaf(leaf) for leaf in leaves]
 
@@ -459,8 +497,15 @@ class Linearization:
 
     __slots__ = ("out", "residuals", "results", "split", "start")
 
-    def __init__(self, function: str, fun: Any, primals: Sequence[Any], has_aux: bool) -> None:
-        start = self.start = _Primals(function, fun, primals, has_aux)
+    def __init__(
+        self,
+        function: str,
+        fun: Any,
+        primals: Sequence[Any],
+        has_aux: bool,
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        start = self.start = _Primals(function, fun, primals, has_aux, positions)
         split: Linearized = linearize_pass(start.traced.graph, start.wanted)
         arguments = start.arguments
         results = run(split.primal, arguments)
@@ -583,7 +628,7 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
     >>> transposed(2.0)
     (array(6.),)
     """
-    _check_callable("linear_transpose", fun)
+    check_callable("linear_transpose", fun)
     leaves, tree = pytree.flatten(tuple(primals))
     avals = leaf_types(leaves)
     traced = trace_function(

@@ -13,7 +13,6 @@ from autodiff.api.trace import (
     array_leaf,
     check_one_device,
     function_name,
-    leaf_paths,
     run,
     trace_function,
 )
@@ -69,13 +68,19 @@ def vmap(
         in_axes = tuple(in_axes)
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(
-            message("vmap", "chunk_size must be at least 1", f"chunk_size={chunk_size}")
+            message(
+                "vmap",
+                "chunk_size must be at least 1",
+                f"chunk_size={chunk_size}",
+                line=user_line(),
+                fix="pass a positive chunk_size, or None to take all examples at once.",
+            )
         )
 
     @wraps(fun, updated=())
     def mapped(*args: Any, **kwargs: Any) -> Any:
-        leaves, axes, rebuild = _mapped_leaves(fun, in_axes, args, kwargs)
-        size = _mapped_size(fun, leaves, axes, args, axis_size)
+        leaves, axes, rebuild, names = _mapped_leaves(fun, in_axes, args, kwargs)
+        size = _mapped_size(leaves, axes, names, axis_size)
         examples = [
             x if axis is None else _move(x, axis, 0) for x, axis in zip(leaves, axes, strict=True)
         ]
@@ -115,8 +120,8 @@ def _join(pieces: list[Any]) -> Any:
 
 def _mapped_leaves(
     fun: Any, in_axes: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[list[Any], list[int | None], Any]:
-    """Flatten a call: every array leaf with its mapped axis, and what puts the call together."""
+) -> tuple[list[Any], list[int | None], Any, Callable[[], list[str]]]:
+    """Flatten a call: array leaves, their axes, what puts the call together, the leaves' names."""
     if isinstance(in_axes, tuple) and len(in_axes) != len(args):
         raise ValueError(
             message(
@@ -124,6 +129,7 @@ def _mapped_leaves(
                 "in_axes must have one entry per positional argument",
                 f"in_axes={in_axes!r} for {len(args)} arguments",
                 line=user_line(),
+                fix="add or remove entries; keyword arguments are mapped over axis 0.",
             )
         )
     leaves: list[Any] = []
@@ -143,7 +149,7 @@ def _mapped_leaves(
                 message(
                     "vmap",
                     "a mapped argument must be an array with the axis named by in_axes",
-                    f"{_leaf_name(fun, args, layout, i)} of shape {getattr(leaf, 'shape', ())} "
+                    f"{_leaf_names(fun, args, layout)[i]} of shape {getattr(leaf, 'shape', ())} "
                     f"with axis {axis}",
                     line=user_line(),
                     fix="give it None in in_axes to share it among the examples.",
@@ -151,7 +157,7 @@ def _mapped_leaves(
             )
         if axis is not None:
             axes[i] = axis % ndim
-    check_one_device("vmap", leaves, lambda: [f"array {i}" for i in range(len(leaves))])
+    check_one_device("vmap", leaves, lambda: _leaf_names(fun, args, layout))
 
     def rebuild(tracers: Any) -> tuple[list[Any], dict[str, Any]]:
         given = iter(tracers)
@@ -163,7 +169,7 @@ def _mapped_leaves(
             trees.append(pytree.unflatten(tree, filled))
         return trees[:-1], trees[-1]
 
-    return leaves, axes, rebuild
+    return leaves, axes, rebuild, lambda: _leaf_names(fun, args, layout)
 
 
 def _add_leaves(
@@ -179,17 +185,23 @@ def _add_leaves(
     layout.append((flat, tree, where))
 
 
-def _leaf_name(fun: Any, args: Any, layout: list[Any], number: int) -> str:
-    paths = []
+def _leaf_names(fun: Any, args: Any, layout: list[Any]) -> list[str]:
+    names = []
     for position, (_, tree, where) in enumerate(layout):
-        name = argument_name(fun, position) if position < len(args) else "kwargs"
         found = pytree.paths(tree)
-        paths += [pytree.path_string(name, found[k]) for k in where]
-    return paths[number]
+        if position < len(args):
+            name = argument_name(fun, position)
+            names += [pytree.path_string(name, found[k]) for k in where]
+        else:  # the keyword arguments, whose dict is the root
+            names += [pytree.path_string(found[k][0].key, found[k][1:]) for k in where]
+    return names
 
 
 def _mapped_size(
-    fun: Any, leaves: list[Any], axes: list[int | None], args: Any, axis_size: int | None
+    leaves: list[Any],
+    axes: list[int | None],
+    names: Callable[[], list[str]],
+    axis_size: int | None,
 ) -> int:
     sizes = [leaf.shape[axis] for leaf, axis in zip(leaves, axes, strict=True) if axis is not None]
     if axis_size is not None:
@@ -205,15 +217,9 @@ def _mapped_size(
             )
         )
     if len(set(sizes)) > 1:
-        try:
-            names = leaf_paths(fun, args)
-        except ValueError:
-            names = []
-        if len(names) != len(leaves):
-            names = [f"array {i}" for i in range(len(leaves))]
         listed = [
             f"{name} has axis {axis} of size {leaf.shape[axis]}"
-            for name, leaf, axis in zip(names, leaves, axes, strict=True)
+            for name, leaf, axis in zip(names(), leaves, axes, strict=True)
             if axis is not None
         ]
         if axis_size is not None:
@@ -287,6 +293,7 @@ def _run_batched(
                     f"out_axes must name an axis of the output, which has {x.ndim}",
                     f"out_axes={place}",
                     line=user_line(),
+                    fix="name one of its axes; the mapped axis is one of them.",
                 )
             )
         outputs.append(_move(x, 0, place))

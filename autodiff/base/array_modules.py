@@ -35,6 +35,11 @@ def module_of(value: Any) -> ModuleType | None:
         return found
 
 
+def may_mix() -> bool:
+    """Return whether there can be arrays of more than one module."""
+    return "cupy" in sys.modules
+
+
 def common_module(values: Any) -> ModuleType:
     """Return the module that computes on `values`: CuPy if one of them is CuPy's, else NumPy."""
     for value in values:

@@ -86,12 +86,12 @@ def array_type(shape: Shape, dtype: Any, weak: bool = False) -> ArrayType:
     key = _Key(shape, dtype, weak)
     found = _interned.get(key)
     if found is None:
-        dtypes.kind(dtype)
         if not dtype.isnative:
             raise TypeError(
                 f"array: the byte order must be this machine's, got dtype={dtype.str!r}.\n"
                 "To fix: convert it with x.astype(x.dtype.newbyteorder('='))."
             )
+        dtypes.kind(dtype)
         found = _interned.setdefault(key, ArrayType(tuple(map(int, shape)), dtype, weak))
     return found
 

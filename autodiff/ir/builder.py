@@ -278,7 +278,8 @@ def record(
 ) -> Any:
     """Append an equation to an open trace and return tracers for its outputs."""
     if trace.closed:
-        raise leaked(next(Tracer(trace, atom) for atom in atoms if type(atom) is Var))
+        values = [atom for atom in atoms if type(atom) is Var and atom not in trace.constants]
+        raise leaked(Tracer(trace, values[0]))
     source = trace.source
     if source is None and trace.with_source:
         source = user_line()

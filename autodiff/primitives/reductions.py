@@ -155,7 +155,7 @@ def _logsumexp_reference(x: Any, *, axes: Axes) -> Any:
     largest = np.max(
         x.real if x.dtype.kind == "c" else x, axis=axes, keepdims=True, initial=-np.inf
     )
-    shift = np.where(np.isfinite(largest), largest, np.zeros((), largest.dtype))
+    shift = np.where(np.isfinite(largest), largest, largest.dtype.type(0))
     total = np.sum(np.exp(x - shift), axis=axes, dtype=x.dtype)
     return np.log(total) + np.squeeze(shift, axes)
 

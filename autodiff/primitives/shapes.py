@@ -67,7 +67,7 @@ def _bitcast_type(x: ArrayType, *, dtype: np.dtype) -> ArrayType:
 
 bitcast = library_op(
     "bitcast",
-    lambda x, *, dtype: np.asanyarray(x).view(dtype),
+    lambda x, *, dtype: x.view(dtype),
     doc="The same bits as another element type of the same width.",
     kind="elementwise",
     type_rule=_bitcast_type,
