@@ -87,7 +87,7 @@ class JittedFunction:
                 types.append(kind)
             elif kind is Tracer:
                 traced = True
-                types.append(leaf.var.aval)
+                types.append(leaf.variable.aval)
             else:
                 types.append((getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind))
         key = (tree, tuple(types), static, settings().code_key)

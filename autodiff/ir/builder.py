@@ -106,15 +106,15 @@ class Trace:
     def capture(self, value: Any) -> Atom:
         """Return the atom that stands for a value from outside this trace."""
         if type(value) is Tracer:
-            if value.trace is self:
-                return value.var
-            if value.trace.closed:
+            if value.recording is self:
+                return value.variable
+            if value.recording.closed:
                 raise leaked(value)
-            known = self.captured.get(id(value.var))
+            known = self.captured.get(id(value.variable))
             if known is not None:
                 return known[0]
             var = self._constant(value.aval, value)
-            self.captured[id(value.var)] = (var, value)
+            self.captured[id(value.variable)] = (var, value)
             return var
         if type(value) is Literal:
             return value
@@ -186,14 +186,14 @@ class Trace:
                     "control flow on values, or make the argument static (static_argnums).",
                 )
             )
-        if tracer.var not in values:
+        if tracer.variable not in values:
             if self.closed:
                 raise leaked(tracer)
             pending = self.eqns[self.evaluated :]
             self.evaluated = len(self.eqns)
             with np.errstate(all="ignore"):
                 evaluate_equations(pending, values)
-        return values[tracer.var]
+        return values[tracer.variable]
 
     def finish(self, outputs: Sequence[Any]) -> tuple[Graph, list[Any]]:
         """Close the trace; return its graph and the values of the graph's constants."""
@@ -230,15 +230,15 @@ def _same_content(kept: Any, value: Any) -> bool:
 def leaked(tracer: Tracer) -> LeakedTracerError:
     """Return the error for a tracer used after its trace has closed, naming where it was made."""
     line = None
-    for eqn in tracer.trace.eqns:
-        if tracer.var in eqn.outputs:
+    for eqn in tracer.recording.eqns:
+        if tracer.variable in eqn.outputs:
             line = eqn.source
     return LeakedTracerError(
         message(
             "trace",
             "a traced value must be used while its function runs",
             f"{'a value made there' if line else 'an argument'} of type {tracer.aval} of "
-            f"{tracer.trace.name}, which has returned",
+            f"{tracer.recording.name}, which has returned",
             line=line,
             fix="return the value from the function instead of storing it outside "
             "(in a global, an attribute or a closure).",
@@ -251,7 +251,7 @@ def trace_of(operands: Sequence[Any]) -> Trace | None:
     found: Trace | None = None
     for operand in operands:
         if type(operand) is Tracer:
-            trace = operand.trace
+            trace = operand.recording
             if found is None or trace.level > found.level:
                 found = trace
     return found
@@ -263,7 +263,7 @@ def bind_primitive(primitive: Primitive, operands: Sequence[Any], params: Params
     if trace is None:
         return primitive.reference(*operands, **params)
     atoms = tuple(
-        [x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands]
+        [x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x) for x in operands]
     )
     types = primitive.output_types(tuple([atom.aval for atom in atoms]), params)
     return record(trace, primitive, atoms, params, types)

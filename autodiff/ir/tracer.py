@@ -46,45 +46,45 @@ class Tracer:
     array methods on it append equations to its trace.
     """
 
-    __slots__ = ("__weakref__", "link", "trace", "var")
+    __slots__ = ("__weakref__", "link", "recording", "variable")
 
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
-    def __init__(self, trace: Trace, var: Var) -> None:
-        self.trace = trace
-        self.var = var
+    def __init__(self, recording: Trace, variable: Var) -> None:
+        self.recording = recording
+        self.variable = variable
         self.link: ViewLink | None = None
 
     @property
     def aval(self) -> ArrayType:
         """The type of the value."""
-        return self.var.aval
+        return self.variable.aval
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape, as of the array this stands for."""
-        return self.var.aval.shape
+        return self.variable.aval.shape
 
     @property
     def dtype(self) -> np.dtype:
         """The element type, as of the array this stands for."""
-        return self.var.aval.dtype
+        return self.variable.aval.dtype
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self.var.aval.ndim
+        return self.variable.aval.ndim
 
     @property
     def size(self) -> int:
         """The number of elements."""
-        return self.var.aval.size
+        return self.variable.aval.size
 
     @property
     def itemsize(self) -> int:
         """Bytes of one element."""
-        return self.var.aval.dtype.itemsize
+        return self.variable.aval.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
@@ -92,9 +92,9 @@ class Tracer:
         return self.itemsize * self.size
 
     def __repr__(self) -> str:
-        values = self.trace.values
-        known = f", value={values[self.var]!r}" if values and self.var in values else ""
-        return f"<traced {self.var.aval} of {self.trace.name}{known}>"
+        values = self.recording.values
+        known = f", value={values[self.variable]!r}" if values and self.variable in values else ""
+        return f"<traced {self.variable.aval} of {self.recording.name}{known}>"
 
     def __getattr__(self, name: str) -> Any:
         function = methods.get(name)
@@ -113,7 +113,7 @@ class Tracer:
     # Python's questions about the value.
 
     def _value(self, asked: str) -> Any:
-        return self.trace.value_of(self, asked)
+        return self.recording.value_of(self, asked)
 
     def __bool__(self) -> bool:
         return bool(self._value("bool"))
@@ -257,19 +257,19 @@ class Tracer:
         return self
 
     def _become(self, value: Any) -> None:
-        if type(value) is Tracer and value.trace.level > self.trace.level:
+        if type(value) is Tracer and value.recording.level > self.recording.level:
             raise ValueError(
                 message(
                     "in-place operation",
-                    f"a value traced by {value.trace.name} cannot be written into an array from "
+                    f"a value traced by {value.recording.name} cannot be written into an array from "
                     "outside of it",
                     line=user_line(),
                     fix="bind a new name to the result: y = x + value.",
                 )
             )
-        atom = self.trace.capture(value)
+        atom = self.recording.capture(value)
         assert isinstance(atom, Var)
-        self.var = atom
+        self.variable = atom
 
     def check_writable(self, what: str, besides: Tracer | None = None) -> None:
         """Raise where an array's write would show through another traced value (but `besides`)."""

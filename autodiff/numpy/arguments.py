@@ -80,7 +80,7 @@ def refuse_out(function: str, out: Any) -> None:
 
 def renewed(x: Any) -> Any:
     """Return the same elements as an array of its own, as a copy would be."""
-    return Tracer(x.trace, x.var) if type(x) is Tracer else x.copy()
+    return Tracer(x.recording, x.variable) if type(x) is Tracer else x.copy()
 
 
 def view_of(source: Any, result: Any) -> Any:
@@ -88,7 +88,7 @@ def view_of(source: Any, result: Any) -> Any:
     if type(source) is not Tracer or type(result) is not Tracer:
         return result
     if result is source:
-        result = Tracer(source.trace, source.var)
+        result = Tracer(source.recording, source.variable)
     return result.linked_as_view(source)
 
 

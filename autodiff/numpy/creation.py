@@ -217,10 +217,10 @@ def _filled_like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
     value = convert(array_of(value), dtype)
     if type(a) is not Tracer or type(value) is Tracer:
         return renewed(broadcast_to(value, shape))
-    atom = a.trace.capture(value)
+    atom = a.recording.capture(value)
     axes = tuple(range(len(shape) - value.ndim, len(shape)))
     params = {"shape": shape, "axes": axes}
-    return record(a.trace, primitives["broadcast"], (atom,), params, (array_type(shape, dtype),))
+    return record(a.recording, primitives["broadcast"], (atom,), params, (array_type(shape, dtype),))
 
 
 def _constant_like(a: Any, number: int, dtype: Any, shape: Any) -> Any:
@@ -232,7 +232,7 @@ def _constant_like(a: Any, number: int, dtype: Any, shape: Any) -> Any:
         return common_module((a,)).full(shape, number, dtype)
     params = {"shape": shape, "axes": ()}
     atoms = (Literal(dtype.type(number)),)
-    return record(a.trace, primitives["broadcast"], atoms, params, (array_type(shape, dtype),))
+    return record(a.recording, primitives["broadcast"], atoms, params, (array_type(shape, dtype),))
 
 
 @array_function(np.zeros_like)

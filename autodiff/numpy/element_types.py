@@ -62,7 +62,7 @@ def size(a: Any, axis: Any = None) -> int:
 
 def _device(x: Tracer) -> Any:
     """Return the device of the arrays a trace has met, the default one if it has met none."""
-    known = list((x.trace.values or x.trace.constants).values())
+    known = list((x.recording.values or x.recording.constants).values())
     module = common_module(known) if known else default_array_module()
     return "cpu" if module is np else module.cuda.Device()
 

@@ -82,7 +82,7 @@ def index_error(
 
 def has_no_value(tracer: Tracer) -> bool:
     """Return whether a tracer's value cannot be asked for (inside `jit`, or mapped by `vmap`)."""
-    return tracer.trace.values is None
+    return tracer.recording.values is None
 
 
 # ------------------------------------------------------------------------------- parts of the index
@@ -142,12 +142,12 @@ def known_mask(mask: Any, fix: str) -> Any:
             message(
                 "index",
                 "the number of elements that a boolean array selects must be known",
-                f"a traced {mask.aval} of {mask.trace.name}",
+                f"a traced {mask.aval} of {mask.recording.name}",
                 line=user_line(),
                 fix=fix,
             )
         )
-    return known_mask(mask.trace.value_of(mask, "index"), fix)
+    return known_mask(mask.recording.value_of(mask, "index"), fix)
 
 
 def _range_of(entry: slice, size: int) -> range:
@@ -157,7 +157,7 @@ def _range_of(entry: slice, size: int) -> range:
                 message(
                     "index",
                     "the bounds of a slice must be known",
-                    f"a traced {bound.aval} of {bound.trace.name}",
+                    f"a traced {bound.aval} of {bound.recording.name}",
                     line=user_line(),
                     fix="read x[start + numpy.arange(length)], or make the bound static "
                     "(static_argnums).",

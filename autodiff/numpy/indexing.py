@@ -280,11 +280,11 @@ def setitem(x: Tracer, index: Any, value: Any) -> Tracer:
         ValueError: the value does not broadcast, or belongs to a transformation inside of x's.
     """
     result = at(x)[index].set(value)
-    if result.trace is not x.trace:
+    if result.recording is not x.recording:
         raise ValueError(
             message(
                 "assignment",
-                f"a value traced by {result.trace.name} cannot be written into an array from "
+                f"a value traced by {result.recording.name} cannot be written into an array from "
                 f"outside of it",
                 line=user_line(),
                 fix="use the new value: y = x.at[index].set(value).",

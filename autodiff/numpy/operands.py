@@ -29,7 +29,7 @@ def array_of(value: Any) -> Any:
     """
     kind = type(value)
     if kind is Tracer:
-        return convert(value, value.dtype) if value.var.aval.weak else value
+        return convert(value, value.dtype) if value.variable.aval.weak else value
     if kind is np.ndarray:
         return value
     if kind in PYTHON_SCALARS:

@@ -155,12 +155,12 @@ def value_of(function: str, x: Any) -> Any:
                 message(
                     function,
                     "the shape of the result depends on the value, which must be known",
-                    f"a traced {x.aval} of {x.trace.name}",
+                    f"a traced {x.aval} of {x.recording.name}",
                     line=user_line(),
                     fix="use autodiff.numpy.where(condition, x, 0), which keeps the shape.",
                 )
             )
-        x = x.trace.value_of(x, function)
+        x = x.recording.value_of(x, function)
     return array_of(x)
 
 

@@ -63,8 +63,8 @@ def linearize(graph: Graph, nonzero: tuple[bool, ...]) -> Linearized:
     outs, out_tangents = carry_tangents(graph, primals, tangents, (outer, inner), Mode())
     live = tuple(t is not None for t in out_tangents)
     linear, residuals = inner.finish([t for t in out_tangents if t is not None])
-    position = {tracer.var: i for i, tracer in enumerate(primals)}
-    forwarded = tuple(position.get(tracer.var) for tracer in residuals)
+    position = {tracer.variable: i for i, tracer in enumerate(primals)}
+    forwarded = tuple(position.get(tracer.variable) for tracer in residuals)
     computed = [r for r, i in zip(residuals, forwarded, strict=True) if i is None]
     primal, constants = outer.finish([*outs, *computed])
     assert not constants

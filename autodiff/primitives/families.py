@@ -53,7 +53,7 @@ def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
 
 def convert(x: Any, dtype: Any) -> Any:
     """Return `x` with element type `dtype` (itself if it has it already)."""
-    if x.dtype == dtype and not (type(x) is Tracer and x.var.aval.weak):
+    if x.dtype == dtype and not (type(x) is Tracer and x.variable.aval.weak):
         return x
     return bind_primitive(primitives["cast"], (x,), {"dtype": np.dtype(dtype)})
 
@@ -275,7 +275,7 @@ def _record_elementwise(
     for x in operands:
         kind = type(x)
         if kind is Tracer:
-            key.append(x.var.aval)
+            key.append(x.variable.aval)
         elif kind in PYTHON_SCALARS:
             key.append(kind)
             scalar = True
@@ -297,7 +297,7 @@ def _record_elementwise(
             [x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)]
         )
     atoms = tuple(
-        [x.var if type(x) is Tracer and x.trace is trace else trace.capture(x) for x in operands]
+        [x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x) for x in operands]
     )
     return record(trace, primitive, atoms, params, plan.types)
 
@@ -455,17 +455,17 @@ def _install_operator(primitive: Primitive, promote: Any, operator: str) -> None
     """Give tracers the Python operator, its reflection and its in-place form."""
 
     def unary(self: Tracer) -> Any:
-        return _record_elementwise(promote, primitive, (self,), {}, self.var.aval.weak)
+        return _record_elementwise(promote, primitive, (self,), {}, self.variable.aval.weak)
 
     def forward(self: Tracer, other: Any) -> Any:
         if not _is_operand(other):
             return NotImplemented
-        return _record_elementwise(promote, primitive, (self, other), {}, self.var.aval.weak)
+        return _record_elementwise(promote, primitive, (self, other), {}, self.variable.aval.weak)
 
     def reflected(self: Tracer, other: Any) -> Any:
         if not _is_operand(other):
             return NotImplemented
-        return _record_elementwise(promote, primitive, (other, self), {}, self.var.aval.weak)
+        return _record_elementwise(promote, primitive, (other, self), {}, self.variable.aval.weak)
 
     if primitive.reference.nin == 1:  # type: ignore[attr-defined]
         setattr(Tracer, f"__{operator}__", unary)
@@ -481,7 +481,7 @@ def in_place(operator: Callable[[Any, Any], Any], name: str) -> Callable[[Any, A
 
     def apply(self: Tracer, other: Any) -> Any:
         result = operator(self, other)
-        if result is NotImplemented or self.var.aval.ndim == 0:
+        if result is NotImplemented or self.variable.aval.ndim == 0:
             return result  # Python and NumPy scalars are immutable: the name is bound anew
         if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
             raise TypeError(
