@@ -48,7 +48,8 @@ def power(x1: Any, x2: Any, /) -> Any:
     x, y = operand_of(x1), operand_of(x2)
     if type(x) is not Tracer:
         return power_of(x, y)
-    x = array_of(x)
+    if type(y) in (int, float):
+        x = array_of(x)
     if type(y) is int and x.dtype == bool:
         x = convert(x, np.int64)
     return power_of(x, y)

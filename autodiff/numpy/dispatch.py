@@ -44,6 +44,25 @@ def plain_module(values: Any) -> Any:
     return np
 
 
+def serving_both(definition: Callable[..., Any], plain: Any, name: str) -> Callable[..., Any]:
+    """Return the function that records where an argument is traced, else calls `plain`.
+
+    CuPy arrays go to CuPy's function of the same name, or to the definition where it has none.
+    """
+
+    @wraps(definition)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if plain is None or has_tracer(args) or (kwargs and has_tracer(kwargs.values())):
+            return definition(*args, **kwargs)
+        module = plain_module(args)
+        if module is np:
+            return plain(*args, **kwargs)
+        return getattr(module, plain.__name__, definition)(*args, **kwargs)
+
+    function.__name__ = name
+    return function
+
+
 def array_function(
     *numpy_functions: Any, method: str | None = None, name: str | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -55,18 +74,9 @@ def array_function(
 
     def decorate(definition: Callable[..., Any]) -> Callable[..., Any]:
         public_name = name or definition.__name__.rstrip("_")
-        plain = numpy_functions[0] if numpy_functions else None
-
-        @wraps(definition)
-        def function(*args: Any, **kwargs: Any) -> Any:
-            if plain is None or has_tracer(args) or (kwargs and has_tracer(kwargs.values())):
-                return definition(*args, **kwargs)
-            module = plain_module(args)
-            if module is np:
-                return plain(*args, **kwargs)
-            return getattr(module, plain.__name__)(*args, **kwargs)
-
-        function.__name__ = public_name
+        function = serving_both(
+            definition, numpy_functions[0] if numpy_functions else None, public_name
+        )
         for numpy_function in numpy_functions:
             array_functions[numpy_function] = definition
         if method is not None:

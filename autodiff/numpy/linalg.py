@@ -10,6 +10,7 @@ from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import array_functions
+from autodiff.numpy.dispatch import serving_both
 from autodiff.numpy.operands import common_type, inexact, reshaped
 from autodiff.primitives.arithmetic import conjugate
 from autodiff.primitives.families import broadcast_to
@@ -17,6 +18,15 @@ from autodiff.primitives.linear_algebra import cholesky as _cholesky
 from autodiff.primitives.linear_algebra import matrix_transpose, triangular_solve
 
 __all__ = ["cholesky", "solve_triangular"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the function of `numpy.linalg` that other modules record under its name."""
+    plain = getattr(np.linalg, name, None)
+    definition = array_functions.get(plain) if callable(plain) else None
+    if definition is None:
+        raise AttributeError(f"autodiff.numpy.linalg has no function {name!r}.")
+    return serving_both(definition, plain, name)
 
 
 def _square(function: str, name: str, value: Any) -> Any:

@@ -49,7 +49,17 @@ def where(condition: Any, x: Any = _ABSENT, y: Any = _ABSENT, /) -> Any:
         return array_functions[np.nonzero](condition)
     if x is _ABSENT or y is _ABSENT:
         raise ValueError("where: either both or neither of x and y must be given, got one.")
-    return where_elementwise(operand_of(condition), operand_of(x), operand_of(y))
+    x, y = operand_of(x), operand_of(y)
+    return where_elementwise(operand_of(condition), _wrapped(x, y), _wrapped(y, x))
+
+
+def _wrapped(x: Any, other: Any) -> Any:
+    """Return a Python integer as `numpy.where` takes it: modulo the other operand's range."""
+    dtype = getattr(other, "dtype", None)
+    if type(x) is not int or dtype is None or dtype.kind not in "iu":
+        return x
+    limits = np.iinfo(dtype)
+    return x if limits.min <= x <= limits.max else np.asarray(x).astype(dtype)[()]
 
 
 @array_function(np.clip, method="clip")

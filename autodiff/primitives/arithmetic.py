@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -85,16 +86,23 @@ multiply = elementwise(
 )
 
 
+def _without_nan_of_zero(result: Any, vanishes: Callable[[], Any]) -> Any:
+    """Return `result` with 0 where it is NaN and `vanishes()` holds (asked only if need be)."""
+    unknown = result != result
+    if isinstance(result, np.ndarray | np.generic) and not unknown.any():
+        return result
+    return np.where(unknown & vanishes(), result.dtype.type(0), result)
+
+
 def _guarded_product(x: Any, y: Any) -> Any:
-    vanishes = (x == 0) | (y == 0)
-    return np.where(vanishes, np.zeros((), np.result_type(x, y)), np.multiply(x, y))
+    return _without_nan_of_zero(np.multiply(x, y), lambda: (x == 0) | (y == 0))
 
 
 guarded_multiply = elementwise(
     "guarded_multiply",
     _guarded_product,
-    doc="Product that is 0 wherever a factor is 0, whatever the other: derivatives that can be "
-    "infinite are multiplied by it, so that an unused branch never turns into NaN.",
+    doc="Product that is 0 where a factor is 0 and the other infinite or NaN: derivatives that can "
+    "be infinite are multiplied by it, so that an unused branch never turns into NaN.",
     promote=lambda operands: ((np.result_type(*operands),) * 2, (np.result_type(*operands),)),
     jvp=(
         lambda t, out, x, y: guarded_multiply(t, y),
@@ -111,13 +119,13 @@ guarded_multiply = elementwise(
 
 
 def _guarded_quotient(x: Any, y: Any) -> Any:
-    return np.where(x == 0, np.zeros((), np.result_type(x, y)), np.divide(x, y))
+    return _without_nan_of_zero(np.divide(x, y), lambda: x == 0)
 
 
 guarded_divide = elementwise(
     "guarded_divide",
     _guarded_quotient,
-    doc="Quotient that is 0 wherever the first operand is 0, as guarded_multiply is.",
+    doc="Quotient that is 0 where 0 is divided by 0 or NaN, as guarded_multiply is.",
     promote=lambda operands: ((np.result_type(*operands),) * 2, (np.result_type(*operands),)),
     jvp=(
         lambda t, out, x, y: guarded_divide(t, y),
@@ -213,7 +221,7 @@ def _integer_power_jvp(t: Any, out: Any, x: Any, *, exponent: int) -> Any:
     if exponent == 1:
         return t
     derivative = full_like_type(x, exponent) * integer_power(x, exponent=exponent - 1)
-    return t * derivative if exponent > 0 else guarded_multiply(t, derivative)
+    return guarded_multiply(t, derivative)  # infinite at poles and beyond overflow
 
 
 integer_power = elementwise(
@@ -286,7 +294,7 @@ def _tracer_power(self: Any, y: Any) -> Any:
     if self.aval.weak and (
         isinstance(y, int | float | complex) or getattr(y, "aval", self.aval).weak
     ):
-        result.var.aval = array_type(result.shape, result.dtype, weak=True)
+        result.variable.aval = array_type(result.shape, result.dtype, weak=True)
     return result
 
 

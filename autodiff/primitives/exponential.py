@@ -16,20 +16,24 @@ _GROWTH = Samples(span=(-3.0, 3.0), points=(-1000.0, -0.0, 0.0, 1e-8, 1.0, 700.0
 _POSITIVE = Samples(span=(0.1, 4.0), points=(0.0, 1e-300, 1.0, 1e300, np.inf, np.nan))
 
 exp = elementwise(
-    "exp", np.exp, doc="e to the power x.", jvp=lambda t, out, x: t * out, samples=_GROWTH
+    "exp",
+    np.exp,
+    doc="e to the power x.",
+    jvp=lambda t, out, x: guarded_multiply(t, out),
+    samples=_GROWTH,
 )
 exp2 = elementwise(
     "exp2",
     np.exp2,
     doc="2 to the power x.",
-    jvp=lambda t, out, x: t * (out * _LN2),
+    jvp=lambda t, out, x: guarded_multiply(t, out * _LN2),
     samples=_GROWTH,
 )
 expm1 = elementwise(
     "expm1",
     np.expm1,
     doc="exp(x) - 1, exact near 0.",
-    jvp=lambda t, out, x: t * exp(x),
+    jvp=lambda t, out, x: guarded_multiply(t, exp(x)),
     samples=_GROWTH,
 )
 log = elementwise(

@@ -259,6 +259,24 @@ def _step(aval: Any, kind: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     return prepare
 
 
+def _comparable(operands: Any, steps: Any) -> Any:
+    """Return the operands of a comparison, a Python integer beyond the other's type as infinite.
+
+    So that it compares as NumPy compares it, by value: no element equals or passes it.
+    """
+    for i, (x, step) in enumerate(zip(operands, steps, strict=True)):
+        if type(x) is int:
+            try:
+                step(x)
+            except OverflowError:
+                infinite = np.float64(np.inf if x > 0 else -np.inf)
+                return tuple([
+                    infinite if k == i else convert(other, np.float64)
+                    for k, other in enumerate(operands)
+                ])
+    return operands
+
+
 def _apply_elementwise(promote: Any, primitive: Primitive, *operands: Any, **params: Any) -> Any:
     """Record an elementwise operation after bringing operands to one type and shape."""
     return _record_elementwise(promote, primitive, operands, params, False)
@@ -293,6 +311,10 @@ def _record_elementwise(
             primitive.plans.clear()
         primitive.plans[plan_key] = plan
     if plan.steps is not None:
+        if dtypes.is_bool(plan.types[0].dtype):
+            widened = _comparable(operands, plan.steps)
+            if widened is not operands:
+                return _record_elementwise(promote, primitive, widened, params, is_operator)
         operands = tuple(
             [x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)]
         )

@@ -21,6 +21,7 @@ import numpy as np
 
 from autodiff.base import dtypes
 from autodiff.ir.primitive import Samples
+from autodiff.primitives.arithmetic import guarded_multiply
 from autodiff.primitives.families import REAL, elementwise
 from autodiff.primitives.special import float_type
 
@@ -161,7 +162,7 @@ exprel = elementwise(
     lambda x: _in_double(_exprel)(x),
     doc="(exp(x) - 1) / x, 1 at 0.",
     promote=float_type,
-    jvp=lambda t, out, x: t * exprel_derivative(x, order=1),
+    jvp=lambda t, out, x: guarded_multiply(t, exprel_derivative(x, order=1)),
     dtypes=REAL,
     public=False,
     samples=Samples(points=_GROWTH),
@@ -172,7 +173,7 @@ exprel_derivative = elementwise(
     _in_double(_exprel),
     doc="Derivative of exprel of a fixed order from 1.",
     promote=float_type,
-    jvp=lambda t, out, x, *, order: t * exprel_derivative(x, order=order + 1),
+    jvp=lambda t, out, x, *, order: guarded_multiply(t, exprel_derivative(x, order=order + 1)),
     dtypes=REAL,
     public=False,
     samples=Samples(points=_GROWTH, params=_ORDERS),
@@ -183,7 +184,7 @@ sinhc = elementwise(
     lambda x: _in_double(_sinhc)(x),
     doc="sinh(x) / x, 1 at 0.",
     promote=float_type,
-    jvp=lambda t, out, x: t * sinhc_derivative(x, order=1),
+    jvp=lambda t, out, x: guarded_multiply(t, sinhc_derivative(x, order=1)),
     dtypes=REAL,
     public=False,
     samples=Samples(points=_GROWTH),
@@ -194,7 +195,7 @@ sinhc_derivative = elementwise(
     _in_double(_sinhc),
     doc="Derivative of sinhc of a fixed order from 1.",
     promote=float_type,
-    jvp=lambda t, out, x, *, order: t * sinhc_derivative(x, order=order + 1),
+    jvp=lambda t, out, x, *, order: guarded_multiply(t, sinhc_derivative(x, order=order + 1)),
     dtypes=REAL,
     public=False,
     samples=Samples(points=_GROWTH, params=_ORDERS),

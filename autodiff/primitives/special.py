@@ -103,7 +103,9 @@ gaussian = elementwise(
     doc="exp(-x**2 / divisor), exact to the last places in the tails.",
     promote=float_type,
     # 0 where the exponential has vanished, at infinity too
-    jvp=lambda t, out, x, *, divisor: t * (guarded_multiply(out, x) * (-2 / divisor)),
+    jvp=lambda t, out, x, *, divisor: guarded_multiply(
+        t, guarded_multiply(out, x) * (-2 / divisor)
+    ),
     dtypes=REAL,
     public=False,
     samples=Samples(
@@ -358,7 +360,7 @@ i0 = elementwise(
     lambda x: np.i0(x),
     doc="Modified Bessel function of the first kind, order 0.",
     promote=_i0_type,
-    jvp=lambda t, out, x: t * bessel_i(x, order=1),
+    jvp=lambda t, out, x: guarded_multiply(t, bessel_i(x, order=1)),
     dtypes=REAL,
     numpy=(np.i0,),
     samples=Samples(span=(-9.0, 9.0), points=(-20.0, -0.0, 0.0, 8.0, 700.0, np.nan)),
@@ -403,13 +405,11 @@ bessel_i = elementwise(
     doc="Modified Bessel function of the first kind, of a fixed integer order from 0.",
     promote=float_type,
     # I_n' = (I_(n-1) + I_(n+1)) / 2, with I_(-1) = I_1 (Abramowitz and Stegun 1964, 9.6.26)
-    jvp=lambda t, out, x, *, order: (
-        t
-        * (
-            0.5 * (bessel_i(x, order=order - 1) + bessel_i(x, order=order + 1))
-            if order
-            else bessel_i(x, order=1)
-        )
+    jvp=lambda t, out, x, *, order: guarded_multiply(
+        t,
+        0.5 * (bessel_i(x, order=order - 1) + bessel_i(x, order=order + 1))
+        if order
+        else bessel_i(x, order=1),
     ),
     dtypes=REAL,
     public=False,

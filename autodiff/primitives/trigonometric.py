@@ -82,14 +82,14 @@ sinh = elementwise(
     "sinh",
     np.sinh,
     doc="Hyperbolic sine.",
-    jvp=lambda t, out, x: t * cosh(x),
+    jvp=lambda t, out, x: guarded_multiply(t, cosh(x)),
     samples=_HYPERBOLIC,
 )
 cosh = elementwise(
     "cosh",
     np.cosh,
     doc="Hyperbolic cosine.",
-    jvp=lambda t, out, x: t * sinh(x),
+    jvp=lambda t, out, x: guarded_multiply(t, sinh(x)),
     samples=_HYPERBOLIC,
 )
 
@@ -102,7 +102,7 @@ def _one_minus_square_of_tanh(x: Any) -> Any:
     if x.dtype.kind == "c":
         e = exp(2 * where(real(x) > 0, negative(x), x))
     else:
-        e = exp(-2 * abs(x))
+        e = exp(2 * where(x > 0, -x, x))
     return 4 * e / ((1 + e) * (1 + e))
 
 
@@ -125,7 +125,7 @@ arccosh = elementwise(
     "arccosh",
     np.arccosh,
     doc="Inverse hyperbolic cosine.",
-    jvp=lambda t, out, x: guarded_multiply(t, 1 / (sqrt(x - 1) * sqrt(x + 1))),
+    jvp=lambda t, out, x: guarded_multiply(t, 1 / sqrt(x - 1) / sqrt(x + 1)),
     numpy=(np.arccosh, np.acosh),
     samples=Samples(span=(1.1, 4.0), points=(1.0, 2.0, np.inf)),
 )

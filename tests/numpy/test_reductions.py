@@ -94,7 +94,6 @@ def test_methods_are_numpys_on_any_memory_layout(name: str, dtype: str) -> None:
         check_method(name, x, axis=0, keepdims=True, ulps=SUM_ULPS)
 
 
-@pytest.mark.xfail(strict=True, reason="a tracer's own attribute `var` hides the array's method")
 def test_the_method_var_is_numpys() -> None:
     check_method("var", sample((3, 4), "f8"), 0, ulps=16)
 

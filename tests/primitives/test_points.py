@@ -26,24 +26,8 @@ def _point_cases(name: str) -> list[Case]:
     ]
 
 
-def _with_finite_value(case: Case) -> Case:
-    """Return the points at which operands are finite, and the value finite or next to finite ones.
-
-    So poles (1/0, log 0) stay, and numbers beyond an overflow (exp 1000) go: there the value is
-    infinite in its own right, and a rule that made its derivative vanish would be wrong elsewhere.
-    """
-    kept = np.ones(case.operands[0].shape, bool)
-    for x in case.operands:
-        kept &= np.isfinite(x)
-    near = np.zeros_like(kept)
-    for step in (0.0, 1e-3, -1e-3):
-        moved = [
-            (x + step * (1 + np.abs(x))).astype(x.dtype) if dtypes.is_inexact(x.dtype) else x
-            for x in case.operands
-        ]
-        shifted = Case(case.primitive, tuple(moved), case.params, case.label)
-        near |= np.all([np.isfinite(y) for y in shifted.reference()], axis=0)
-    kept &= near
+def _with_finite_operands(case: Case) -> Case:
+    kept = np.all([np.isfinite(x) for x in case.operands], axis=0)
     return Case(
         case.primitive, tuple(x[kept] for x in case.operands), case.params, f"{case.label}, finite"
     )
@@ -66,7 +50,7 @@ def _unselected(case: Case) -> Any:
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_an_unselected_branch_has_a_zero_gradient_at_every_point(name):
     for case in _point_cases(name):
-        case = _with_finite_value(case)
+        case = _with_finite_operands(case)
         operands = [case.operands[i] for i in case.moving]
         if not operands or not operands[0].size:
             continue
@@ -80,7 +64,7 @@ def test_an_unselected_branch_has_a_zero_gradient_at_every_point(name):
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_the_gradient_of_an_unselected_gradient_is_zero_at_every_point(name):
     for case in _point_cases(name):
-        case = _with_finite_value(case)
+        case = _with_finite_operands(case)
         operands = [case.operands[i] for i in case.moving]
         if not operands or not operands[0].size:
             continue
