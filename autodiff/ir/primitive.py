@@ -46,8 +46,8 @@ class Samples:
     `span`: interval random operands are drawn from, one pair for all operands or one per operand.
     `points`: values tried by themselves, special ones included. `params`: keyword arguments to try.
     `shapes`: shapes of the operands, for operations that are not elementwise; one tuple of shapes
-    per case, paired with `params`. `operands(dtype, random, **params)` makes the operands where they
-    are not all of one type, or depend on the parameters; a `Literal` among these takes `dtype`.
+    per case, paired with `params`. `operands(dtype, random, **params)` makes operands that are not
+    all of one type, or depend on the parameters; a `Literal` among these takes `dtype`.
     """
 
     span: tuple[Any, ...] = (-3.0, 3.0)
