@@ -263,7 +263,10 @@ def bind_primitive(primitive: Primitive, operands: Sequence[Any], params: Params
     if trace is None:
         return primitive.reference(*operands, **params)
     atoms = tuple(
-        [x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x) for x in operands]
+        [
+            x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x)
+            for x in operands
+        ]
     )
     types = primitive.output_types(tuple([atom.aval for atom in atoms]), params)
     return record(trace, primitive, atoms, params, types)

@@ -261,8 +261,8 @@ class Tracer:
             raise ValueError(
                 message(
                     "in-place operation",
-                    f"a value traced by {value.recording.name} cannot be written into an array from "
-                    "outside of it",
+                    f"a value traced by {value.recording.name} cannot be written into an array "
+                    "from outside of it",
                     line=user_line(),
                     fix="bind a new name to the result: y = x + value.",
                 )

@@ -220,7 +220,9 @@ def _filled_like(a: Any, value: Any, dtype: Any, shape: Any) -> Any:
     atom = a.recording.capture(value)
     axes = tuple(range(len(shape) - value.ndim, len(shape)))
     params = {"shape": shape, "axes": axes}
-    return record(a.recording, primitives["broadcast"], (atom,), params, (array_type(shape, dtype),))
+    return record(
+        a.recording, primitives["broadcast"], (atom,), params, (array_type(shape, dtype),)
+    )
 
 
 def _constant_like(a: Any, number: int, dtype: Any, shape: Any) -> Any:

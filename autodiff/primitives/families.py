@@ -270,10 +270,12 @@ def _comparable(operands: Any, steps: Any) -> Any:
                 step(x)
             except OverflowError:
                 infinite = np.float64(np.inf if x > 0 else -np.inf)
-                return tuple([
-                    infinite if k == i else convert(other, np.float64)
-                    for k, other in enumerate(operands)
-                ])
+                return tuple(
+                    [
+                        infinite if k == i else convert(other, np.float64)
+                        for k, other in enumerate(operands)
+                    ]
+                )
     return operands
 
 
@@ -319,7 +321,10 @@ def _record_elementwise(
             [x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)]
         )
     atoms = tuple(
-        [x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x) for x in operands]
+        [
+            x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x)
+            for x in operands
+        ]
     )
     return record(trace, primitive, atoms, params, plan.types)
 

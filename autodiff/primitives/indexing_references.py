@@ -96,19 +96,35 @@ def gather(
     return np.where(inside, read, np.full_like(read, fill_value.value))
 
 
+def _combine_at(ufunc: str, target: Any, positions: tuple[Any, ...], updates: Any) -> None:
+    """Combine updates into `target` in place by a ufunc, once for each of several to one place.
+
+    The arrays' own module is asked, since CuPy takes no part in NumPy's `ufunc.at`. It has no
+    `multiply.at`: that one is computed on the host.
+    """
+    module = module_of(target) or np
+    if module is np or ufunc != "multiply":
+        getattr(module, ufunc).at(target, positions, updates)
+        return
+    product = module.asnumpy(target)
+    host = tuple(module.asnumpy(position) for position in positions)
+    np.multiply.at(product, host, module.asnumpy(updates))
+    target[...] = module.asarray(product)
+
+
 def _write(target: Any, positions: tuple[Any, ...], updates: Any, kind: str) -> None:
     """Write into `target` in place; of `set`s to one place the last one stays."""
     if kind == "set":
         target[positions] = updates
     elif kind == "add":
-        np.add.at(target, positions, updates)
+        _combine_at("add", target, positions, updates)
     elif kind == "multiply":
-        np.multiply.at(target, positions, updates)
+        _combine_at("multiply", target, positions, updates)
     elif kind == "min":
-        np.minimum.at(target, positions, updates)
+        _combine_at("minimum", target, positions, updates)
     else:
         assert kind == "max", kind
-        np.maximum.at(target, positions, updates)
+        _combine_at("maximum", target, positions, updates)
 
 
 def _writes(
@@ -133,7 +149,7 @@ def _not_overwritten(positions: tuple[Any, ...], shape: Shape) -> Any:
     """Return which of the writes to an array of `shape` no later one overwrites."""
     order = np.arange(positions[0].size, like=positions[0])
     newest = np.full_like(order, -1, shape=shape)
-    np.maximum.at(newest, positions, order)
+    _combine_at("maximum", newest, positions, order)
     return newest[positions] == order
 
 

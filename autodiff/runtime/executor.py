@@ -17,8 +17,8 @@ from autodiff.base.array_modules import common_module
 from autodiff.base.garbage import collection_paused
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
-from autodiff.ir.evaluate import evaluate
-from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
+from autodiff.ir.evaluate import evaluate, evaluate_equations, read
+from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar, make_graph
 from autodiff.passes.pipeline import simplify
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
@@ -51,7 +51,10 @@ class Executable:
         if program is None:
             program = self._next_program(module)
         if module is not np:
-            arguments = tuple(module.asarray(x) if type(x) is np.ndarray else x for x in arguments)
+            arguments = tuple(
+                module.asarray(x) if type(x) is np.ndarray or i in program.needed_there else x
+                for i, x in enumerate(arguments)
+            )
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray
@@ -64,7 +67,9 @@ class Executable:
         if self._runs < values.compile_after or values.reference:
             self._runs += 1
             graph, literals = _lifted(self._graph, module)
-            return _Program(partial(_evaluated, graph), literals, tuple(range(len(graph.outputs))))
+            everything = tuple(range(len(graph.outputs)))
+            run = partial(_evaluated, graph)
+            return _Program(run, literals, everything, _needed_on_device(graph))
         with collection_paused():
             program = self._compiled(module)
         self._programs[module] = program
@@ -74,22 +79,26 @@ class Executable:
         graph, literals = _lifted(simplify(self._graph), module)
         copied = shared_outputs(graph)
         if len(graph.eqns) > LONGEST_PROGRAM:
-            return _Program(partial(_evaluated, graph), literals, copied)
+            return _Program(partial(_evaluated, graph), literals, copied, _needed_on_device(graph))
         emitted = emit_array_program(graph)
         if "source" in settings().debug:
             print(emitted.source, file=sys.stderr)
         names = dict(emitted.names)
         exec(compile(emitted.source, "<autodiff program>", "exec"), names)
-        return _Program(names["program"], literals, copied)
+        return _Program(names["program"], literals, copied, _needed_on_device(graph))
 
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared."""
+    """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared.
+
+    `needed_there` are the inputs that must be on the device even if they are mere numbers.
+    """
 
     run: Callable[..., Sequence[Any]]
     literals: tuple[Any, ...]
     copied: tuple[int, ...]
+    needed_there: frozenset[int]
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -97,23 +106,61 @@ def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
 
 
 def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
-    """Return the graph with its array literals as further inputs, and their values there."""
+    """Return the graph with its array literals as further inputs, and their values on the device.
+
+    Equations on literals alone would make NumPy arrays: they are evaluated once, here.
+    """
     if module is np:
         return graph, ()
-    inputs: dict[Literal, Var] = {}
+    host: dict[Var, Any] = {}
+    inputs: dict[Atom, Var] = {}
 
     def lift(atom: Atom) -> Atom:
-        if isinstance(atom, Var) or atom.is_scalar:
-            return atom
-        return inputs.setdefault(atom, Var(atom.aval))
+        if isinstance(atom, Literal):
+            return atom if atom.is_scalar else inputs.setdefault(atom, Var(atom.aval))
+        return inputs.setdefault(atom, Var(atom.aval)) if atom in host else atom
 
-    eqns = [
-        Eqn(eqn.primitive, tuple(map(lift, eqn.inputs)), eqn.params, eqn.outputs, eqn.source)
-        for eqn in graph.eqns
-    ]
+    eqns = []
+    for eqn in graph.eqns:
+        if all(isinstance(atom, Literal) or atom in host for atom in eqn.inputs):
+            with np.errstate(all="ignore"):
+                evaluate_equations((eqn,), host)
+            continue
+        operands = tuple(map(lift, eqn.inputs))
+        eqns.append(Eqn(eqn.primitive, operands, eqn.params, eqn.outputs, eqn.source))
     outputs = tuple(map(lift, graph.outputs))
     lifted = make_graph((*graph.inputs, *inputs.values()), (), eqns, outputs)
-    return lifted, tuple(module.asarray(literal.value) for literal in inputs)
+    values = [read(host, atom) for atom in inputs]
+    return lifted, tuple(_on_device(np.asarray(value), module) for value in values)
+
+
+def _needed_on_device(graph: Graph) -> frozenset[int]:
+    """Return the 0-d inputs from which alone an equation makes an array.
+
+    Elsewhere a number on the host combines with arrays on the device; there it would make an array
+    on the host.
+    """
+    sources: dict[Atom, frozenset[int]] = {
+        var: frozenset((i,)) for i, var in enumerate(graph.inputs) if not var.aval.shape
+    }
+    needed: frozenset[int] = frozenset()
+    for eqn in graph.eqns:
+        if not all(isinstance(atom, Literal) or atom in sources for atom in eqn.inputs):
+            continue
+        roots = frozenset().union(*(sources.get(atom, frozenset()) for atom in eqn.inputs))
+        for var in eqn.outputs:
+            if var.aval.shape:
+                needed |= roots
+            else:
+                sources[var] = roots
+    return needed
+
+
+def _on_device(value: np.ndarray, module: ModuleType) -> Any:
+    """Return an array on the device; a repeated scalar is sent as one number."""
+    if is_repeated_scalar(value):
+        return module.broadcast_to(module.asarray(value[(0,) * value.ndim]), value.shape)
+    return module.asarray(value)
 
 
 _executables: OrderedDict[Any, Executable] = OrderedDict()

@@ -7,6 +7,7 @@ protocols, and asks foreign operands of its ufuncs for `__cupy_override_elementw
 from __future__ import annotations
 
 import operator
+from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -187,6 +188,26 @@ for _name, _ufunc in {
     setattr(ndarray, f"__{_name}__", lambda self, ufunc=_ufunc: call(ufunc, self))
 
 
+#: The ufuncs whose `at` CuPy has.
+_WITH_AT = ("add", "subtract", "maximum", "minimum", "bitwise_and", "bitwise_or", "bitwise_xor")
+
+
+class _Ufunc:
+    """One of the module's ufuncs."""
+
+    def __init__(self, ufunc: np.ufunc) -> None:
+        self.ufunc = ufunc
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return call(self.ufunc, *args, **kwargs)
+
+    def at(self, a: Any, indices: Any, b: Any = None) -> None:
+        """Combine in place, for the ufuncs that CuPy has a scatter kernel of."""
+        if self.ufunc.__name__ not in _WITH_AT:
+            raise NotImplementedError(f"`{self.ufunc.__name__}.at` is not supported yet")
+        self.ufunc.at(unwrapped(a), unwrapped(indices), unwrapped(b))
+
+
 class _Cupy(ModuleType):
     """The module: any function of NumPy's, made to run on the device."""
 
@@ -198,7 +219,7 @@ class _Cupy(ModuleType):
         found = getattr(np, name)
         if isinstance(found, type) or not callable(found):
             return found
-        return lambda *args, **kwargs: call(found, *args, **kwargs)
+        return _Ufunc(found) if isinstance(found, np.ufunc) else partial(call, found)
 
     def asarray(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         """Upload a NumPy array, or return a device array as it is."""
