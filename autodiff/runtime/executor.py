@@ -69,7 +69,7 @@ class Executable:
             graph, literals = _lifted(self._graph, module)
             everything = tuple(range(len(graph.outputs)))
             run = partial(_evaluated, graph)
-            return _Program(run, literals, everything, _needed_on_device(graph))
+            return _Program(run, literals, everything, _needed_on_device(graph, module))
         with collection_paused():
             program = self._compiled(module)
         self._programs[module] = program
@@ -79,13 +79,15 @@ class Executable:
         graph, literals = _lifted(simplify(self._graph), module)
         copied = shared_outputs(graph)
         if len(graph.eqns) > LONGEST_PROGRAM:
-            return _Program(partial(_evaluated, graph), literals, copied, _needed_on_device(graph))
+            return _Program(
+                partial(_evaluated, graph), literals, copied, _needed_on_device(graph, module)
+            )
         emitted = emit_array_program(graph)
         if "source" in settings().debug:
             print(emitted.source, file=sys.stderr)
         names = dict(emitted.names)
         exec(compile(emitted.source, "<autodiff program>", "exec"), names)
-        return _Program(names["program"], literals, copied, _needed_on_device(graph))
+        return _Program(names["program"], literals, copied, _needed_on_device(graph, module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,26 +136,25 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
     return lifted, tuple(_on_device(np.asarray(value), module) for value in values)
 
 
-def _needed_on_device(graph: Graph) -> frozenset[int]:
+def _needed_on_device(graph: Graph, module: ModuleType) -> frozenset[int]:
     """Return the 0-d inputs from which alone an equation makes an array.
 
     Elsewhere a number on the host combines with arrays on the device; there it would make an array
     on the host.
     """
-    sources: dict[Atom, frozenset[int]] = {
-        var: frozenset((i,)) for i, var in enumerate(graph.inputs) if not var.aval.shape
-    }
-    needed: frozenset[int] = frozenset()
+    if module is np:
+        return frozenset()
+    on_host: set[Atom] = {var for var in graph.inputs if not var.aval.shape}
+    host_equations = []
     for eqn in graph.eqns:
-        if not all(isinstance(atom, Literal) or atom in sources for atom in eqn.inputs):
-            continue
-        roots = frozenset().union(*(sources.get(atom, frozenset()) for atom in eqn.inputs))
-        for var in eqn.outputs:
-            if var.aval.shape:
-                needed |= roots
-            else:
-                sources[var] = roots
-    return needed
+        if all(isinstance(atom, Literal) or atom in on_host for atom in eqn.inputs):
+            host_equations.append(eqn)
+            on_host.update(var for var in eqn.outputs if not var.aval.shape)
+    needed: set[Atom] = set()
+    for eqn in reversed(host_equations):
+        if any(var.aval.shape or var in needed for var in eqn.outputs):
+            needed.update(eqn.inputs)
+    return frozenset(i for i, var in enumerate(graph.inputs) if var in needed)
 
 
 def _on_device(value: np.ndarray, module: ModuleType) -> Any:
