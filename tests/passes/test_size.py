@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from autodiff.passes.jvp import jvp
 from autodiff.passes.linearize import linearize
 from autodiff.passes.pipeline import SIMPLIFY, simplify
 from autodiff.passes.transpose import transpose
+from autodiff.runtime.executor import Executable
 
 
 def _chain(length: int) -> Callable[[Any], Any]:
@@ -64,6 +66,8 @@ PASSES: dict[str, Callable[[Graph], Any]] = {
     "key": _renumbered,
     "text": str,
     "evaluate": _evaluated,
+    "run": lambda graph: Executable(graph)(np.float64(0.5)),
+    "compile": lambda graph: Executable(graph, compile_now=True)(np.float64(0.5)),
 }
 
 
@@ -120,6 +124,20 @@ def test_graphs_made_by_passes_have_sizes_in_proportion():
 
     for small, large in zip(sizes(1000), sizes(2000), strict=True):
         assert large <= 2 * small + 10
+
+
+def test_a_gradient_takes_memory_in_proportion_to_the_operations():
+    def peak(length: int) -> int:
+        tracemalloc.start()
+        try:
+            ad.grad(_chain(length))(0.5)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(100)
+    small, large = peak(1000), peak(4000)
+    assert large <= 5 * small, (small, large)
 
 
 LENGTH = 100_000
