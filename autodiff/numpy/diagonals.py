@@ -15,6 +15,7 @@ from autodiff.numpy.operands import array_of, permuted, reshaped
 from autodiff.primitives.arithmetic import where
 from autodiff.primitives.families import broadcast_to
 from autodiff.primitives.indexing_layout import embed_by, slice_by
+from autodiff.primitives.shapes import positions
 
 
 def _places(rows: int, columns: int, offset: int) -> range:
@@ -93,8 +94,8 @@ def _triangle(name: str, m: Any, k: int, lower: bool) -> Any:
         raise ValueError(message(name, "the array must have an axis", "shape=()", line=user_line()))
     if x.ndim == 1:  # NumPy repeats it as the rows of a square matrix
         x = broadcast_to(x, (x.shape[0], x.shape[0]))
-    kept = np.tri(*x.shape[-2:], k=k if lower else k - 1, dtype=bool)
-    return where(kept if lower else ~kept, x, x.dtype.type(0))
+    above = positions(x, -1, np.int64) - positions(x, -2, np.int64)
+    return where(above <= k if lower else above >= k, x, x.dtype.type(0))
 
 
 @array_function(np.tril)

@@ -240,6 +240,43 @@ concatenate = library_op(
 )
 
 
+def _iota_reference(x: Any, *, axis: int, dtype: np.dtype) -> Any:
+    shape = np.shape(x)
+    line = np.arange(shape[axis], dtype=dtype, **({} if isinstance(x, np.ndarray) else {"like": x}))
+    return np.broadcast_to(line.reshape((-1,) + (1,) * (len(shape) - 1 - axis)), shape)
+
+
+iota = library_op(
+    "iota",
+    _iota_reference,
+    doc="The position of each element of x along `axis`, whatever the element, as `dtype`.",
+    kind="shape",
+    type_rule=lambda x, *, axis, dtype: array_type(x.shape, dtype),
+    batch=lambda size, operands, batched, params, mode: (
+        (bind_primitive(iota, operands, {**params, "axis": params["axis"] + 1}),),
+        (True,),
+    ),
+    not_differentiable="it does not depend on the elements",
+    samples=Samples(
+        shapes=(((3,),), ((2, 3),), ((2, 3),), ((2, 0),)),
+        params=tuple(
+            {"axis": axis, "dtype": np.dtype(dtype)}
+            for axis, dtype in ((0, "i8"), (0, "u4"), (1, "f4"), (1, "i8"))
+        ),
+    ),
+)
+
+
+def positions(x: Any, axis: int, dtype: Any) -> Any:
+    """Return the position of each element of an array along `axis`, traced if the array is."""
+    return bind_primitive(iota, (x,), {"axis": axis % x.ndim, "dtype": np.dtype(dtype)})
+
+
+def counting(like: Any, size: int, dtype: Any) -> Any:
+    """Return 0, 1, ..., size - 1 on the device of the scalar `like`, traced if it is."""
+    return positions(full(like, (size,)), 0, dtype)
+
+
 def zeros(aval: ArrayType) -> Any:
     """Return zeros of a type, as an array that does not take memory per element."""
     zero = aval.dtype.type(0)

@@ -22,7 +22,9 @@ import numpy as np
 import autodiff.numpy as anp
 from autodiff.base.array_modules import common_module
 from autodiff.base.settings import settings
+from autodiff.ir.builder import Tracer
 from autodiff.primitives.random_bits import threefry2x32
+from autodiff.primitives.shapes import counting
 from autodiff.random.arguments import (
     Shape,
     checked_dtype,
@@ -78,9 +80,9 @@ class KeyWords:
         """Return the hash of each element's position (partitionable layout)."""
         size = prod(shape)
         if size <= 2**32:
-            positions = self.module.arange(size, dtype=_WORD).reshape(shape)
+            positions = self._counting(size, _WORD).reshape(shape)
             return self.hash(_WORD.type(0), positions)
-        positions = self.module.arange(size, dtype=np.uint64).reshape(shape)
+        positions = self._counting(size, np.uint64).reshape(shape)
         return self.hash((positions >> np.uint64(32)).astype(_WORD), positions.astype(_WORD))
 
     def _hash_of_halves(self, count: int) -> tuple[Any, Any]:
@@ -94,10 +96,17 @@ class KeyWords:
                 "split the key and draw in parts, or use the setting threefry_partitionable=True.",
             )
         half = (count + 1) // 2
-        second = self.module.arange(half, 2 * half, dtype=_WORD)
+        first = self._counting(half, _WORD)
+        second = first + _WORD.type(half)
         if count % 2:
-            second[-1] = 0
-        return self.hash(self.module.arange(half, dtype=_WORD), second)
+            second = anp.where(first == half - 1, _WORD.type(0), second)
+        return self.hash(first, second)
+
+    def _counting(self, size: int, dtype: Any) -> Any:
+        """Return 0, 1, ..., size - 1: an equation beside a traced key, so no constant to carry."""
+        if type(self.first) is Tracer:
+            return counting(self.first, size, dtype)
+        return self.module.arange(size, dtype=dtype)
 
 
 def key_words(key: Any) -> KeyWords:
