@@ -87,8 +87,8 @@ def measure(
 ) -> Results:
     """Time every workload with every peer that can do it.
 
-    The collector of garbage stays on, as it is for users, but does not walk what the libraries
-    themselves have made: otherwise each contender would pay for the others' objects.
+    The collector of garbage stays on, as it is for users, but walks only what the call being timed
+    has made: what is there before is set aside, or each contender would pay for the others'.
     """
     entrants = [
         entrant
@@ -96,17 +96,17 @@ def measure(
         for peer in peers
         if (entrant := _entrant(workload, peer)) is not None
     ]
-    gc.collect()
-    gc.freeze()
-    try:
-        for done in range(rounds):
-            progress(done, rounds)
+    for done in range(rounds):
+        progress(done, rounds)
+        gc.collect()
+        try:
             for entrant in entrants:
                 limit = entrant.workload.rounds_at_most
                 if limit is None or done < limit:
+                    gc.freeze()
                     entrant.seconds.append(_time(entrant))
-    finally:
-        gc.unfreeze()
+        finally:
+            gc.unfreeze()
     progress(rounds, rounds)
     return Results(
         {

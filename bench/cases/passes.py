@@ -10,7 +10,7 @@ from autodiff.passes.linearize import linearize
 from autodiff.passes.pipeline import simplify
 from autodiff.passes.transpose import transpose
 from bench.declare import OURS, Case, Goal, Peer, Workload
-from bench.peers.autodiff import trace, wanted_inputs
+from bench.peers.autodiff import from_scratch, trace, wanted_inputs
 from bench.programs import chain
 
 SIZES = (100, 1_000, 10_000)
@@ -35,18 +35,18 @@ def _tracing(attribute: str, size: int) -> Callable[[Peer], Callable[[], Any]]:
 
 
 def _pass_alone(stage: str, size: int) -> Callable[[Peer], Callable[[], Any]]:
-    """Return an entrant that runs one pass without what it remembers."""
+    """Return an entrant that runs one pass from scratch."""
 
     def make(peer: Peer) -> Callable[[], Any]:
         traced = trace(chain(peer.numpy, size), START)
         wanted = wanted_inputs(traced)
         if stage == "linearize":
-            return lambda: linearize.__wrapped__(traced.graph, wanted)  # type: ignore[attr-defined]
+            return lambda: from_scratch(linearize)(traced.graph, wanted)
         if stage == "transpose":
             split = linearize(traced.graph, wanted)
             count = len(split.forwarded)
             linear = tuple(i >= count for i in range(len(split.linear.inputs)))
-            return lambda: transpose.__wrapped__(split.linear, linear, (True,))  # type: ignore[attr-defined]
+            return lambda: from_scratch(transpose)(split.linear, linear, (True,))
         joined = gradient(traced.graph, wanted).graph
         return lambda: simplify(joined)
 
@@ -95,7 +95,7 @@ def _growth(stage: str) -> Callable[[Any], float]:
 
 CASE = Case(
     name="passes",
-    about="Trace and passes: time per equation of the traced function, nothing remembered.",
+    about="Trace and passes from scratch: time per equation of the traced function.",
     workloads=tuple(workload for size in SIZES for workload in _workloads(size)),
     goals=tuple(
         Goal(

@@ -42,16 +42,31 @@ def wanted_inputs(traced: Traced) -> tuple[bool, ...]:
     return (True, *[False] * len(traced.constants))
 
 
+def from_scratch(transformation: Any) -> Callable[..., Any]:
+    """Return a pass as a function that neither knows graphs from before nor keeps any."""
+
+    def run(*arguments: Any) -> Any:
+        try:
+            _forget()
+            return transformation(*arguments)
+        finally:
+            _forget()
+
+    return run
+
+
+def _forget() -> None:
+    for remembered in (linearize, transpose, gradient):
+        remembered.forget()  # type: ignore[attr-defined]
+
+
 def trace_linearized(f: Callable[..., Any], x: Any) -> Linearized:
     """Return the two graphs of `f` linearized."""
     traced = trace(f, x)
-    linearize.forget()  # type: ignore[attr-defined]
-    return linearize(traced.graph, wanted_inputs(traced))
+    return from_scratch(linearize)(traced.graph, wanted_inputs(traced))
 
 
 def trace_gradient(f: Callable[..., Any], x: Any) -> GradientGraph:
     """Return the graph of the value and gradient of `f`."""
     traced = trace(f, x)
-    for remembered in (linearize, transpose, gradient):
-        remembered.forget()  # type: ignore[attr-defined]
-    return gradient(traced.graph, wanted_inputs(traced))
+    return from_scratch(gradient)(traced.graph, wanted_inputs(traced))
