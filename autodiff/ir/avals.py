@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -16,13 +16,13 @@ PYTHON_SCALARS = (bool, int, float, complex)
 Shape = tuple[int, ...]
 
 
-class _Key(NamedTuple):
-    shape: Shape
-    dtype: np.dtype
-    weak: bool
+_Key = tuple[Shape, Any, bool]
 
-
+#: Every type in use. A weak dictionary answers slowly, so the types asked for of late stand in a
+#: plain one before it.
 _interned: WeakValueDictionary[_Key, ArrayType] = WeakValueDictionary()
+_recent: dict[_Key, ArrayType] = {}
+_RECENT_LIMIT = 20_000
 
 
 class ArrayType:
@@ -82,8 +82,13 @@ class ArrayType:
 
 def array_type(shape: Shape, dtype: Any, weak: bool = False) -> ArrayType:
     """Return the one `ArrayType` of these fields; unsupported element types are a TypeError."""
-    dtype = np.dtype(dtype)
-    key = _Key(shape, dtype, weak)
+    found = _recent.get((shape, dtype, weak))
+    return _interned_type(shape, dtype, weak) if found is None else found
+
+
+def _interned_type(shape: Shape, given: Any, weak: bool) -> ArrayType:
+    dtype = np.dtype(given)
+    key = (shape, dtype, weak)
     found = _interned.get(key)
     if found is None:
         if not dtype.isnative:
@@ -93,6 +98,9 @@ def array_type(shape: Shape, dtype: Any, weak: bool = False) -> ArrayType:
             )
         dtypes.kind(dtype)
         found = _interned.setdefault(key, ArrayType(tuple(map(int, shape)), dtype, weak))
+    if len(_recent) >= _RECENT_LIMIT:
+        _recent.clear()
+    _recent[shape, given, weak] = found
     return found
 
 

@@ -121,9 +121,7 @@ class Trace:
         if type(value) in PYTHON_SCALARS:
             value = default_dtype(type(value)).type(value)
         if isinstance(value, np.generic):
-            if self.inline_literals:
-                return Literal(value)
-            return self._constant(type_of(value), value)
+            return self.scalar(value, type_of(value))
         if type(value) is np.ndarray and (
             self.inline_arrays or (is_repeated_scalar(value) and not value.flags.writeable)
         ):
@@ -139,38 +137,18 @@ class Trace:
         self.captured[id(value)] = (var, value)
         return var
 
+    def scalar(self, value: np.generic, aval: ArrayType) -> Atom:
+        """Return the atom that stands for a number of type `aval` from outside this trace."""
+        return Literal(value) if self.inline_literals else self._constant(aval, value)
+
     def _constant(self, aval: ArrayType, value: Any) -> Var:
-        var = self.new_var(aval)
+        index = self.next_index
+        self.next_index = index + 1
+        var = Var(aval, index)
         self.constants[var] = value
         if self.values is not None:
             self.values[var] = value
         return var
-
-    def emit(
-        self,
-        primitive: Primitive,
-        atoms: tuple[Atom, ...],
-        params: Params,
-        types: tuple[ArrayType, ...],
-        source: SourceLine | None,
-    ) -> tuple[Var, ...]:
-        """Append an equation whose types are already known; return its outputs."""
-        self.keys.append(
-            (
-                primitive,
-                hashable(params) if params else None,
-                types[0].weak if types else None,
-                *[atom.index if type(atom) is Var else atom for atom in atoms],
-            )
-        )
-        index = self.next_index
-        if len(types) == 1:
-            outputs: tuple[Var, ...] = (Var(types[0], index),)
-        else:
-            outputs = tuple([Var(aval, index + i) for i, aval in enumerate(types)])
-        self.next_index = index + len(outputs)
-        self.eqns.append(Eqn(primitive, atoms, params, outputs, source))
-        return outputs
 
     def value_of(self, tracer: Tracer, asked: str) -> Any:
         """Return the value of a tracer, running what was recorded since the last question."""
@@ -199,14 +177,13 @@ class Trace:
         """Close the trace; return its graph and the values of the graph's constants."""
         atoms = [self.capture(value) for value in outputs]
         self.closed = True
-        key = StructuralKey(
-            (
-                tuple([var.aval for var in self.inputs]),
-                tuple([(var.index, var.aval) for var in self.constants]),
-                tuple(self.keys),
-                tuple([atom.index if type(atom) is Var else atom for atom in atoms]),
-            )
+        summary = (
+            tuple([var.aval for var in self.inputs]),
+            tuple([(var.index, var.aval) for var in self.constants]),
+            tuple(self.keys),
+            tuple([atom.index if type(atom) is Var else atom for atom in atoms]),
         )
+        key = StructuralKey(lambda: summary)
         graph = make_graph(self.inputs, tuple(self.constants), self.eqns, atoms, key)
         constants = list(self.constants.values())
         return graph, constants
@@ -285,8 +262,21 @@ def record(
         raise leaked(Tracer(trace, values[0]))
     source = trace.source
     if source is None and trace.with_source:
-        source = user_line()
-    outputs = trace.emit(primitive, atoms, params, types, source)
+        source = user_line(3)  # of here, of the caller and of what called that
+    index = trace.next_index
+    keys = trace.keys
+    if primitive.multiple_outputs:
+        outputs = tuple([Var(aval, index + i) for i, aval in enumerate(types)])
+        trace.next_index = index + len(outputs)
+        keys += (primitive, hashable(params), types[0].weak if types else None)
+    else:
+        out = Var(types[0], index)
+        outputs = (out,)
+        trace.next_index = index + 1
+        keys += (primitive, hashable(params) if params else None, types[0].weak)
+    for atom in atoms:
+        keys.append(atom.index if type(atom) is Var else atom)
+    trace.eqns.append(Eqn(primitive, atoms, params, outputs, source))
     if primitive.multiple_outputs:
         return tuple([Tracer(trace, var) for var in outputs])
     return Tracer(trace, outputs[0])

@@ -12,8 +12,10 @@ tracing, whose numbers are not part of the structure. Everything is immutable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +79,9 @@ class Literal:
 Atom = Var | Literal
 Params = Mapping[str, Any]
 
+#: The parameters of an operation that has none.
+NO_PARAMS: Params = MappingProxyType({})
+
 
 class Eqn:
     """`outputs = primitive[params] inputs`, and the user's line it came from."""
@@ -99,22 +104,30 @@ class Eqn:
 
 
 class StructuralKey:
-    """A hashable summary of a graph's structure, its hash worked out once."""
+    """A hashable summary of a graph's structure, worked out by `summarize` when first asked for.
 
-    __slots__ = ("content", "hash")
+    Most graphs between two passes are never asked.
+    """
 
-    def __init__(self, content: tuple[Any, ...]) -> None:
-        self.content = content
-        self.hash = hash(content)
+    __slots__ = ("_known", "_summarize")
+
+    def __init__(self, summarize: Callable[[], tuple[Any, ...]]) -> None:
+        self._summarize = summarize
+        self._known: tuple[int, tuple[Any, ...]] | None = None
+
+    def _hash_and_content(self) -> tuple[int, tuple[Any, ...]]:
+        if self._known is None:
+            content = self._summarize()
+            self._known = hash(content), content
+        return self._known
 
     def __hash__(self) -> int:
-        return self.hash
+        return self._hash_and_content()[0]
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
             isinstance(other, StructuralKey)
-            and self.hash == other.hash
-            and self.content == other.content
+            and self._hash_and_content() == other._hash_and_content()
         )
 
 
@@ -132,7 +145,7 @@ class Graph:
         return isinstance(other, Graph) and self.key == other.key
 
     def __hash__(self) -> int:
-        return self.key.hash
+        return hash(self.key)
 
     @property
     def input_types(self) -> tuple[ArrayType, ...]:
@@ -153,16 +166,15 @@ def make_graph(
     key: StructuralKey | None = None,
 ) -> Graph:
     """Return a `Graph`; its key is computed by canonical numbering unless the tracer kept one."""
-    if key is None:
-        key = _structural_key(inputs, constants, eqns, outputs)
-    return Graph(tuple(inputs), tuple(constants), tuple(eqns), tuple(outputs), key)
+    parts = (tuple(inputs), tuple(constants), tuple(eqns), tuple(outputs))
+    return Graph(*parts, StructuralKey(partial(_summary, *parts)) if key is None else key)
 
 
 def hoisted(graph: Graph) -> Graph:
     """Return the graph with its constants as further inputs, after the others."""
     if not graph.constants:
         return graph
-    key = StructuralKey(("hoisted", graph.key))
+    key = StructuralKey(lambda: ("hoisted", graph.key))
     return Graph((*graph.inputs, *graph.constants), (), graph.eqns, graph.outputs, key)
 
 
@@ -171,12 +183,13 @@ def params_key(params: Params) -> tuple[Any, ...] | None:
     return tuple(params.items()) if params else None
 
 
-def _structural_key(
+def _summary(
     inputs: Sequence[Var], constants: Sequence[Var], eqns: Sequence[Eqn], outputs: Sequence[Atom]
-) -> StructuralKey:
-    """Return the key by canonical numbering; a trace keeps the same one while it records.
+) -> tuple[Any, ...]:
+    """Return a key's content by canonical numbering; a trace keeps the same while it records.
 
-    (A trace numbers constants as they come, so with constants the two keys may differ.)
+    (A trace numbers constants as they come, so with constants the two keys may differ.) Equations
+    follow one another in one flat tuple, each beginning at its primitive.
     """
     number: dict[Var, int] = {}
     for var in (*inputs, *constants):
@@ -185,17 +198,15 @@ def _structural_key(
     def name(atom: Atom) -> int | Literal:
         return number[atom] if isinstance(atom, Var) else atom
 
-    parts = []
+    parts: list[Any] = []
     for eqn in eqns:
         weak = eqn.outputs[0].aval.weak if eqn.outputs else None
-        parts.append((eqn.primitive, params_key(eqn.params), weak, *map(name, eqn.inputs)))
+        parts += (eqn.primitive, params_key(eqn.params), weak, *map(name, eqn.inputs))
         for var in eqn.outputs:
             number[var] = len(number)
-    return StructuralKey(
-        (
-            tuple(v.aval for v in inputs),
-            tuple((number[v], v.aval) for v in constants),
-            tuple(parts),
-            tuple(map(name, outputs)),
-        )
+    return (
+        tuple(v.aval for v in inputs),
+        tuple((number[v], v.aval) for v in constants),
+        tuple(parts),
+        tuple(map(name, outputs)),
     )

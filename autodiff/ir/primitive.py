@@ -12,8 +12,9 @@ trait or call a rule. The rules' signatures, each over tracers only:
 
 `derivative(operands, tangents, params, mode) -> (outputs, output tangents)` takes the place of
 `differentiate` where the outputs themselves must be computed another way (operations that hold
-graphs). `inlined(params)` is the graph an equation may be replaced by. `simplify(eqn, made_by)` is
-the atom that has the equation's value bit for bit, or None.
+graphs). `call(primitive, operands, params)` applies the operation where operands must be prepared.
+`inlined(params)` is the graph an equation may be replaced by. `simplify(eqn, made_by)` is the atom
+that has the equation's value bit for bit, or None.
 
 In `transpose` an operand to be differentiated is a `LinearOperand`, the others are values. In
 `batch` the mapped axis of every batched operand and output is its first. `mode` is the pass itself,
@@ -97,7 +98,7 @@ class Primitive:
     def __call__(self, *operands: Any, **params: Any) -> Any:
         """Apply the operation to traced values, arrays and numbers, as its family prepares them."""
         if self.call is not None:
-            return self.call(self, *operands, **params)
+            return self.call(self, operands, params)
         return bind(self, operands, params)
 
     def output_types(self, avals: tuple[ArrayType, ...], params: Params) -> tuple[ArrayType, ...]:

@@ -13,8 +13,8 @@ from autodiff.base.callers import called_math_function, stores_item
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import ArrayType
-from autodiff.ir.graph import Var
-from autodiff.ir.primitive import array_functions, methods, properties
+from autodiff.ir.graph import NO_PARAMS, Var
+from autodiff.ir.primitive import Primitive, array_functions, methods, properties
 
 if TYPE_CHECKING:
     from autodiff.ir.builder import Trace
@@ -186,6 +186,9 @@ class Tracer:
     # The array protocols.
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        recorded = array_functions.get(ufunc)
+        if type(recorded) is Primitive and method == "__call__" and not kwargs:
+            return recorded.call(recorded, inputs, NO_PARAMS)  # type: ignore[misc]
         return array_functions["ufunc"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:

@@ -18,8 +18,8 @@ from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
-from autodiff.ir.builder import Tracer, bind_primitive, record, trace_of
-from autodiff.ir.graph import Literal
+from autodiff.ir.builder import Trace, Tracer, bind_primitive, record
+from autodiff.ir.graph import NO_PARAMS, Literal, Params
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
     LinearOperand,
@@ -145,13 +145,23 @@ _NO_SAMPLES = Samples()
 
 
 class Plan:
-    """What to do to operands of given types before an elementwise operation is recorded."""
+    """What to do to operands of given types before an elementwise operation is recorded.
 
-    __slots__ = ("steps", "types")
+    A step is None (take the operand as it is), a type (that of the scalar which a Python number
+    becomes) or a function of the operand. `only`: the position of the step if there is one alone.
+    `default_float`: the setting that the plan rests on, None if its types do not depend on it.
+    """
 
-    def __init__(self, steps: tuple[Any, ...] | None, types: tuple[ArrayType, ...]) -> None:
-        self.steps = steps
+    __slots__ = ("default_float", "only", "steps", "types")
+
+    def __init__(
+        self, steps: tuple[Any, ...], types: tuple[ArrayType, ...], default_float: str | None
+    ) -> None:
+        taken = [i for i, step in enumerate(steps) if step is not None]
+        self.steps = steps if taken else None
+        self.only = taken[0] if len(taken) == 1 else None
         self.types = types
+        self.default_float = default_float
 
 
 def _ufunc_promotion(ufunc: np.ufunc) -> Callable[..., tuple[tuple[Any, ...], tuple[Any, ...]]]:
@@ -237,12 +247,13 @@ def _make_plan(primitive: Primitive, promote: Any, avals: Sequence[Any], is_oper
     )
     weak = is_operator and not strong and not dtypes.is_bool(results[0])
     types = tuple(array_type(shape, dtype, weak) for dtype in results)
-    return Plan(steps if any(step is not None for step in steps) else None, types)
+    is_decided = any(map(dtypes.is_inexact, strong)) or (strong and float not in kinds)
+    return Plan(steps, types, None if is_decided else settings().default_float)
 
 
 def _step(aval: Any, kind: Any, dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     if not isinstance(aval, ArrayType):
-        return dtype.type
+        return array_type((), dtype)
     needs_cast = aval.dtype != dtype or aval.weak
     needs_shape = aval.shape not in ((), shape)
     if not needs_cast and not needs_shape:
@@ -267,7 +278,7 @@ def _comparable(operands: Any, steps: Any) -> Any:
     for i, (x, step) in enumerate(zip(operands, steps, strict=True)):
         if type(x) is int:
             try:
-                step(x)
+                step.dtype.type(x)
             except OverflowError:
                 infinite = np.float64(np.inf if x > 0 else -np.inf)
                 return tuple(
@@ -279,54 +290,82 @@ def _comparable(operands: Any, steps: Any) -> Any:
     return operands
 
 
-def _apply_elementwise(promote: Any, primitive: Primitive, *operands: Any, **params: Any) -> Any:
-    """Record an elementwise operation after bringing operands to one type and shape."""
-    return _record_elementwise(promote, primitive, operands, params, False)
-
-
 def _record_elementwise(
-    promote: Any, primitive: Primitive, operands: Any, params: dict[str, Any], is_operator: bool
+    promote: Any,
+    primitive: Primitive,
+    operands: Sequence[Any],
+    params: Params,
+    is_operator: bool = False,
 ) -> Any:
-    trace = trace_of(operands)
-    if trace is None:
-        return primitive.reference(*operands, **params)
-    key: list[Any] = []
-    scalar = False
+    """Record an elementwise operation after bringing operands to one type and shape.
+
+    Runs for every operation of a traced function, so it is written for speed.
+    """
+    trace: Trace | None = None
+    is_mixed = False  # whether an operand is neither of this trace nor a Python number
+    key: list[Any] = [is_operator]
+    atoms: list[Any] = []
     for x in operands:
         kind = type(x)
         if kind is Tracer:
-            key.append(x.variable.aval)
+            var = x.variable
+            key.append(var.aval)
+            atoms.append(var)
+            if x.recording is not trace:
+                if trace is None:
+                    trace = x.recording
+                else:
+                    is_mixed = True
+                    trace = max(trace, x.recording, key=_level)
         elif kind in PYTHON_SCALARS:
             key.append(kind)
-            scalar = True
+            atoms.append(x)
+        elif kind is list or kind is tuple:
+            operands = [array_functions["asarray"](x) if type(x) is kind else x for x in operands]
+            return _record_elementwise(promote, primitive, operands, params, is_operator)
         else:
             key.append(type_of(x))
-    if scalar:
-        key.append(settings().default_float)
-    if is_operator:
-        key.append(True)
+            is_mixed = True
+    if trace is None:
+        return primitive.reference(*operands, **params)
     plan_key = tuple(key)
     plan = primitive.plans.get(plan_key)
-    if plan is None:
-        plan = _make_plan(primitive, promote, plan_key[: len(operands)], is_operator)
+    if plan is None or (
+        plan.default_float is not None and plan.default_float != settings().default_float
+    ):
+        plan = _make_plan(primitive, promote, plan_key[1:], is_operator)
         if len(primitive.plans) > CACHE_LIMIT:
             primitive.plans.clear()
         primitive.plans[plan_key] = plan
-    if plan.steps is not None:
-        if dtypes.is_bool(plan.types[0].dtype):
-            widened = _comparable(operands, plan.steps)
-            if widened is not operands:
-                return _record_elementwise(promote, primitive, widened, params, is_operator)
-        operands = tuple(
-            [x if step is None else step(x) for x, step in zip(operands, plan.steps, strict=True)]
-        )
-    atoms = tuple(
-        [
-            x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x)
-            for x in operands
+    steps = plan.steps
+    if steps is not None and dtypes.is_bool(plan.types[0].dtype):
+        widened = _comparable(operands, steps)
+        if widened is not operands:
+            return _record_elementwise(promote, primitive, widened, params, is_operator)
+    if is_mixed:
+        atoms = [
+            _atom(trace, x, steps[i] if steps is not None else None) for i, x in enumerate(operands)
         ]
-    )
-    return record(trace, primitive, atoms, params, plan.types)
+    elif steps is None:
+        pass
+    elif plan.only is not None:
+        i = plan.only
+        atoms[i] = _atom(trace, operands[i], steps[i])
+    else:
+        atoms = [_atom(trace, x, step) for x, step in zip(operands, steps, strict=True)]
+    return record(trace, primitive, tuple(atoms), params, plan.types)
+
+
+def _level(trace: Trace) -> int:
+    return trace.level
+
+
+def _atom(trace: Trace, x: Any, step: Any) -> Any:
+    if type(step) is ArrayType:
+        return trace.scalar(step.dtype.type(x), step)
+    if step is not None:
+        x = step(x)
+    return x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x)
 
 
 def _elementwise_type(name: str, promote: Any, *avals: ArrayType, **params: Any) -> Any:
@@ -462,7 +501,7 @@ def elementwise(
             multiple_outputs=outputs > 1,
             commutative=commutative,
             operator=operator,
-            call=partial(_apply_elementwise, promote),
+            call=partial(_record_elementwise, promote),
             public=(name if public is True else public) or None,
             numpy=numpy if numpy is not None else ((reference,) if is_ufunc else ()),
             dtypes=dtypes,
@@ -482,17 +521,17 @@ def _install_operator(primitive: Primitive, promote: Any, operator: str) -> None
     """Give tracers the Python operator, its reflection and its in-place form."""
 
     def unary(self: Tracer) -> Any:
-        return _record_elementwise(promote, primitive, (self,), {}, self.variable.aval.weak)
+        return _record_elementwise(promote, primitive, (self,), NO_PARAMS, True)
 
     def forward(self: Tracer, other: Any) -> Any:
         if not _is_operand(other):
             return NotImplemented
-        return _record_elementwise(promote, primitive, (self, other), {}, self.variable.aval.weak)
+        return _record_elementwise(promote, primitive, (self, other), NO_PARAMS, True)
 
     def reflected(self: Tracer, other: Any) -> Any:
         if not _is_operand(other):
             return NotImplemented
-        return _record_elementwise(promote, primitive, (other, self), {}, self.variable.aval.weak)
+        return _record_elementwise(promote, primitive, (other, self), NO_PARAMS, True)
 
     if primitive.reference.nin == 1:  # type: ignore[attr-defined]
         setattr(Tracer, f"__{operator}__", unary)

@@ -102,7 +102,7 @@ def _combine_at(ufunc: str, target: Any, positions: tuple[Any, ...], updates: An
     The arrays' own module is asked, since CuPy takes no part in NumPy's `ufunc.at`. It has no
     `multiply.at`: that one is computed on the host.
     """
-    module = module_of(target) or np
+    module: Any = module_of(target) or np
     if module is np or ufunc != "multiply":
         getattr(module, ufunc).at(target, positions, updates)
         return

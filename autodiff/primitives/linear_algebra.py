@@ -6,6 +6,7 @@ one of A, its transpose, its conjugate, and A'.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from math import prod
@@ -16,6 +17,7 @@ import numpy as np
 from autodiff.base.array_modules import common_module
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import bind_primitive
+from autodiff.ir.graph import Params
 from autodiff.ir.primitive import Primitive, Samples
 from autodiff.primitives.arithmetic import conjugate, where
 from autodiff.primitives.contraction import dot_general
@@ -297,13 +299,13 @@ cholesky = library_op(
 )
 
 
-def _of_hermitian_part(primitive: Primitive, a: Any) -> Any:
+def _of_hermitian_part(primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
     """Apply the factorization to the Hermitian part: the same for Hermitian matrices.
 
     As a function of all entries of A this has the derivative that the rule states. What reads the
     lower triangle alone, as NumPy does, binds the primitive itself.
     """
-    return bind_primitive(primitive, (hermitian_part(a),), {})
+    return bind_primitive(primitive, (hermitian_part(*operands),), params)
 
 
 cholesky.call = _of_hermitian_part

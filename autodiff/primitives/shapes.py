@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from autodiff.base import dtypes as element_types
 from autodiff.ir.avals import ArrayType, array_type, type_of
 from autodiff.ir.builder import bind_primitive
+from autodiff.ir.graph import Params
 from autodiff.ir.primitive import Primitive, Samples, primitives
 from autodiff.primitives.families import (
     batch_to,
@@ -36,8 +38,8 @@ def _cast_jvp(t: Any, out: Any, x: Any, *, dtype: np.dtype) -> Any:
     return convert(t, dtype) if element_types.is_inexact(dtype) else None
 
 
-def _cast(primitive: Primitive, x: Any, *, dtype: Any) -> Any:
-    return bind_primitive(primitive, (x,), {"dtype": np.dtype(dtype)})
+def _cast(primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
+    return bind_primitive(primitive, operands, {"dtype": np.dtype(params["dtype"])})
 
 
 cast = elementwise(
@@ -133,10 +135,6 @@ broadcast = shape_op(
 )
 
 
-def _reshape(primitive: Primitive, x: Any, *, shape: Shape) -> Any:
-    return bind_primitive(primitive, (x,), {"shape": shape})
-
-
 reshape = shape_op(
     "reshape",
     lambda x, *, shape: np.reshape(x, shape),
@@ -151,7 +149,6 @@ reshape = shape_op(
         params=({"shape": (3, 4)}, {"shape": (2, 1, 2)}, {"shape": ()}),
     ),
 )
-reshape.call = _reshape
 
 transpose = shape_op(
     "transpose",
