@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 
 from bench.declare import Peer
@@ -9,13 +10,11 @@ from bench.declare import Peer
 
 def load() -> Peer:
     """Return the adapter."""
-    import autograd
-    import autograd.numpy
-
+    autograd = import_module("autograd")
     return Peer(
         name="autograd",
         version=version("autograd"),
-        numpy=autograd.numpy,
+        numpy=import_module("autograd.numpy"),
         grad=autograd.grad,
         value_and_grad=autograd.value_and_grad,
     )

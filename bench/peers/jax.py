@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from bench.declare import Peer
@@ -10,9 +11,7 @@ from bench.declare import Peer
 
 def load() -> Peer:
     """Return the adapter."""
-    import jax
-    import jax.numpy
-
+    jax = import_module("jax")
     jax.config.update("jax_enable_x64", True)
 
     def trace_linearized(f: Callable[..., Any], x: Any) -> Any:
@@ -21,7 +20,7 @@ def load() -> Peer:
     return Peer(
         name="jax",
         version=jax.__version__,
-        numpy=jax.numpy,
+        numpy=import_module("jax.numpy"),
         grad=jax.grad,
         value_and_grad=jax.value_and_grad,
         jit=jax.jit,
