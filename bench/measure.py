@@ -63,6 +63,14 @@ class Results:
         )
         return median(theirs / ours for theirs, ours in pairs)
 
+    def growth(self, smaller: str, larger: str, peer: str) -> float:
+        """Return one peer's time of `larger` over that of `smaller`: the median over rounds.
+
+        Times are per unit, and only rounds that both were part of count.
+        """
+        pairs = zip(self._one(smaller, peer).rounds, self._one(larger, peer).rounds, strict=False)
+        return median(large / small for small, large in pairs)
+
     def _one(self, workload: str, peer: str) -> Measurement:
         try:
             return self.measurements[workload][peer]

@@ -10,6 +10,7 @@ from autodiff.passes.linearize import linearize
 from autodiff.passes.pipeline import simplify
 from autodiff.passes.transpose import transpose
 from bench.declare import OURS, Case, Goal, Peer, Workload
+from bench.measure import Results
 from bench.peers.autodiff import from_scratch, trace, wanted_inputs
 from bench.programs import chain
 
@@ -59,7 +60,7 @@ def _workloads(size: int) -> tuple[Workload, ...]:
         "trace and linearize": "trace_linearized",
         "trace to gradient": "trace_gradient",
     }
-    few = 7 if size == SIZES[-1] else None
+    few = 9 if size == SIZES[-1] else None
     compared = [
         Workload(
             name=row(stage, size),
@@ -83,12 +84,12 @@ def _workloads(size: int) -> tuple[Workload, ...]:
     return (*compared, *alone)
 
 
-def _growth(stage: str) -> Callable[[Any], float]:
+def _growth(stage: str) -> Callable[[Results], float]:
     small, large = SIZES[-2:]
 
-    def times(results: Any) -> float:
-        cost = [results.median(row(stage, size), OURS) * size for size in (small, large)]
-        return cost[1] / cost[0]
+    def times(results: Results) -> float:
+        per_equation = results.growth(row(stage, small), row(stage, large), OURS)
+        return per_equation * large / small
 
     return times
 

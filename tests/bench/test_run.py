@@ -76,6 +76,10 @@ def test_times_are_per_operation_and_ratios_are_theirs_over_ours(results):
     assert results.ratio("told", "slow", OURS) == pytest.approx(3.0)
 
 
+def test_growth_is_per_unit_over_the_rounds_that_both_have(results):
+    assert results.growth("told", "beyond", OURS) == pytest.approx(2000.0)
+
+
 def test_the_baseline_is_taken_off_and_rounds_can_be_bounded(results):
     found = results.measurements["beyond"]
     assert found[OURS].median == pytest.approx(2000.0)
