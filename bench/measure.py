@@ -95,8 +95,8 @@ def measure(
 ) -> Results:
     """Time every workload with every peer that can do it.
 
-    The collector of garbage stays on, as it is for users, but walks only what the call being timed
-    has made: what is there before is set aside, or each contender would pay for the others'.
+    The collector of garbage stays on, as it is for users; what is young is made old before each
+    timed call, or each contender would pay for the others'.
     """
     entrants = [
         entrant
@@ -107,14 +107,11 @@ def measure(
     for done in range(rounds):
         progress(done, rounds)
         gc.collect()
-        try:
-            for entrant in entrants:
-                limit = entrant.workload.rounds_at_most
-                if limit is None or done < limit:
-                    gc.freeze()
-                    entrant.seconds.append(_time(entrant))
-        finally:
-            gc.unfreeze()
+        for entrant in entrants:
+            limit = entrant.workload.rounds_at_most
+            if limit is None or done < limit:
+                gc.collect(1)
+                entrant.seconds.append(_time(entrant))
     progress(rounds, rounds)
     return Results(
         {

@@ -14,6 +14,7 @@ from autodiff.base import pytree
 from autodiff.base.array_modules import common_module, module_of
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import message
+from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, is_arraylike, type_of
@@ -148,6 +149,7 @@ def check_one_device(
             )
 
 
+@seldom_collected()
 def trace_function(
     apply: Callable[..., Any],
     avals: Sequence[ArrayType],

@@ -43,7 +43,9 @@ class Trace:
     Python may ask for one. `inline_literals` keeps scalars in the structure; otherwise they are
     constants, so that a number that changes from call to call does not change the structure.
     `inline_arrays` keeps arrays in the structure too: for passes, whose rules make only small ones.
-    `source` is the user's line of what a pass is recording; `with_source` looks it up on the stack.
+    `source` is the user's line of what a pass is recording; `with_source`, for users' functions,
+    looks it up on the stack, and keeps the structural key while recording, since it will be asked
+    for.
     """
 
     __slots__ = (
@@ -79,7 +81,7 @@ class Trace:
         self.constants: dict[Var, Any] = {}
         self.captured: dict[int, tuple[Var, Any]] = {}
         self.eqns: list[Eqn] = []
-        self.keys: list[Any] = []
+        self.keys: list[Any] | None = [] if with_source else None
         self.next_index = 0
         self.values: dict[Var, Any] | None = {} if concrete else None
         self.evaluated = 0
@@ -177,6 +179,9 @@ class Trace:
         """Close the trace; return its graph and the values of the graph's constants."""
         atoms = [self.capture(value) for value in outputs]
         self.closed = True
+        if self.keys is None:
+            graph = make_graph(self.inputs, tuple(self.constants), self.eqns, atoms)
+            return graph, list(self.constants.values())
         summary = (
             tuple([var.aval for var in self.inputs]),
             tuple([(var.index, var.aval) for var in self.constants]),
@@ -268,14 +273,17 @@ def record(
     if primitive.multiple_outputs:
         outputs = tuple([Var(aval, index + i) for i, aval in enumerate(types)])
         trace.next_index = index + len(outputs)
-        keys += (primitive, hashable(params), types[0].weak if types else None)
+        if keys is not None:
+            keys += (primitive, hashable(params), types[0].weak if types else None)
     else:
         out = Var(types[0], index)
         outputs = (out,)
         trace.next_index = index + 1
-        keys += (primitive, hashable(params) if params else None, types[0].weak)
-    for atom in atoms:
-        keys.append(atom.index if type(atom) is Var else atom)
+        if keys is not None:
+            keys += (primitive, hashable(params) if params else None, types[0].weak)
+    if keys is not None:
+        for atom in atoms:
+            keys.append(atom.index if type(atom) is Var else atom)
     trace.eqns.append(Eqn(primitive, atoms, params, outputs, source))
     if primitive.multiple_outputs:
         return tuple([Tracer(trace, var) for var in outputs])

@@ -8,7 +8,7 @@ from functools import wraps
 from threading import Lock
 from typing import Any, TypeVar
 
-from autodiff.base.garbage import collection_paused
+from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.ir.graph import Graph
 from autodiff.ir.verify import verify
@@ -36,7 +36,7 @@ def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
                 if result is not None:
                     cache.move_to_end(arguments)
                     return result
-            with collection_paused():
+            with seldom_collected():
                 result = transformation(*arguments)
             if settings().verify:
                 for graph in graphs_of(result):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from autodiff.base.garbage import collection_paused
+from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.ir.graph import Graph
 from autodiff.ir.verify import verify
@@ -38,7 +38,7 @@ def simplification_steps(graph: Graph) -> list[tuple[str, Graph]]:
     values = settings()
     for name, run in SIMPLIFY:
         before = graph
-        with collection_paused():
+        with seldom_collected():
             graph = run(graph)
         if values.verify:
             verify(graph, name)

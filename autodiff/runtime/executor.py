@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base.array_modules import common_module
-from autodiff.base.garbage import collection_paused
+from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
 from autodiff.ir.evaluate import evaluate, evaluate_equations, read
@@ -70,7 +70,7 @@ class Executable:
             everything = tuple(range(len(graph.outputs)))
             run = partial(_evaluated, graph)
             return _Program(run, literals, everything, _needed_on_device(graph, module))
-        with collection_paused():
+        with seldom_collected():
             program = self._compiled(module)
         self._programs[module] = program
         return program
