@@ -10,7 +10,7 @@ transform functions written with `autodiff.numpy` or with plain `numpy`.
 __version__ = "0.1.0"
 
 import autodiff.primitives as _primitives  # noqa: F401 - fills the registry
-from autodiff import numpy, tree
+from autodiff import nn, numpy, random, scipy, testing, tree
 from autodiff.api.devices import block_until_ready, default_device
 from autodiff.api.inspection import eval_shape, make_graph, show
 from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
@@ -54,10 +54,14 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "make_graph",
+    "nn",
     "numpy",
     "override",
+    "random",
+    "scipy",
     "show",
     "stop_gradient",
+    "testing",
     "tree",
     "value_and_grad",
     "vjp",

@@ -9,12 +9,13 @@ import numpy as np
 from autodiff.base import dtypes as element_types
 from autodiff.ir.avals import ArrayType
 from autodiff.ir.builder import bind_primitive
-from autodiff.ir.primitive import Samples, primitives
+from autodiff.ir.primitive import Samples
 from autodiff.primitives.arithmetic import where
 from autodiff.primitives.comparison import isinf
+from autodiff.primitives.cumulative import cumprod, previous
 from autodiff.primitives.exponential import exp
 from autodiff.primitives.families import convert, expand_reduced, reduction
-from autodiff.primitives.shapes import concatenate, full, reshape, transpose
+from autodiff.primitives.shapes import reshape, transpose
 
 Axes = tuple[int, ...]
 
@@ -39,32 +40,16 @@ def _count(x: Any, axes: Axes) -> int:
     return int(np.prod([x.shape[i] for i in axes], dtype=np.int64)) if axes else 1
 
 
-def exclusive_product(x: Any, axis: int, *, reverse: bool) -> Any:
-    """Return, at each position along `axis`, the product of all elements before (after) it."""
-    size = x.shape[axis]
-    if size == 0:
-        return x
-    start, stop = (1, size) if reverse else (0, size - 1)
-    starts = tuple(start if i == axis else 0 for i in range(x.ndim))
-    stops = tuple(stop if i == axis else n for i, n in enumerate(x.shape))
-    kept = bind_primitive(
-        primitives["slice"], (x,), {"starts": starts, "stops": stops, "steps": (1,) * x.ndim}
-    )
-    one = full(x.dtype.type(1), tuple(1 if i == axis else n for i, n in enumerate(x.shape)))
-    parts = (kept, one) if reverse else (one, kept)
-    shifted = bind_primitive(concatenate, parts, {"axis": axis})
-    return bind_primitive(primitives["cumprod"], (shifted,), {"axis": axis, "reverse": reverse})
-
-
 def _prod_jvp(t: Any, out: Any, x: Any, *, axes: Axes) -> Any:
     # d prod = sum_i t_i * (product of all others): left and right running products, so that
     # zeros among the factors are exact at every order.
     flat, t = _flatten_axes(x, axes), _flatten_axes(t, axes)
     last = flat.ndim - 1
-    others = exclusive_product(flat, last, reverse=False) * exclusive_product(
-        flat, last, reverse=True
+    before, after = (
+        cumprod(previous(flat, 1, axis=last, reverse=reverse), axis=last, reverse=reverse)
+        for reverse in (False, True)
     )
-    return sum_(t * others, axes=(last,))
+    return sum_(t * (before * after), axes=(last,))
 
 
 prod = reduction(
