@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
             _draw(case, results, names)
     if not options.no_json:
         path = options.json or ROOT / "bench" / "results" / f"{_stem()}.json"
-        write_json(path, {**_stamp(options.rounds, arguments), "cases": records})
+        write_json(path, {**_stamp(options), "cases": records})
         print(f"Results: {path}")
     if options.markdown is not None:
         lines = [line for content in tables for line in (*markdown_lines(content), "")]
@@ -126,12 +126,14 @@ def _stem() -> str:
     return f"{device_slug()}-{date.today().isoformat()}"
 
 
-def _stamp(rounds: int, arguments: Sequence[str]) -> dict[str, Any]:
+def _stamp(options: Namespace) -> dict[str, Any]:
+    """Return how to repeat a run; where its files went is nobody else's concern."""
+    measured = [*options.cases, "--rounds", str(options.rounds), "--peers", options.peers]
     return {
         **describe(PACKAGES),
         "date": date.today().isoformat(),
-        "command": shlex.join(["python", "-m", "bench.run", *arguments]),
-        "rounds": rounds,
+        "command": shlex.join(["python", "-m", "bench.run", *measured]),
+        "rounds": options.rounds,
     }
 
 

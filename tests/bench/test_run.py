@@ -166,7 +166,7 @@ def test_a_run_from_the_command_line_writes_json_and_markdown(tmp_path, monkeypa
         "command",
         "rounds",
     }
-    assert found["run"]["command"].startswith("python -m bench.run trivial --rounds 2")
+    assert found["run"]["command"] == "python -m bench.run trivial --rounds 2 --peers numpy"
     assert "numpy" in found["run"]["versions"]
     assert markdown.read_text(encoding="utf-8").startswith("### Nothing much.")
     assert "met      told" in capsys.readouterr().out
