@@ -175,41 +175,47 @@ def trace_function(
         trace.input(aval, None if values is None else values[i]) for i, aval in enumerate(avals)
     ]
     try:
-        out = apply(*tracers)
-        aux: Any = None
-        if has_aux:
-            if not (isinstance(out, tuple) and len(out) == 2):
-                raise TypeError(
-                    message(
-                        function,
-                        "with has_aux=True the function must return a pair (output, aux)",
-                        f"output of type {type(out).__name__}",
-                        line=user_line(),
-                        fix="return (output, aux), or leave has_aux out.",
-                    )
-                )
-            out, aux = out
-        leaves, out_tree = pytree.flatten(out)
-        for position, leaf in enumerate(leaves):
-            if not is_arraylike(leaf):
-                raise _bad_output(function, name, out, position)
-        outputs = [array_leaf(leaf) for leaf in leaves]
-        aux_tree = None
-        aux_static: list[tuple[int, Any]] = []
-        if has_aux:
-            aux_leaves, aux_tree = pytree.flatten(aux)
-            for position, leaf in enumerate(aux_leaves):
-                if is_arraylike(leaf):
-                    outputs.append(array_leaf(leaf))
-                else:
-                    aux_static.append((position, leaf))
-        graph, constants = trace.finish(outputs)
+        with seldom_collected():
+            out = apply(*tracers)
+            aux: Any = None
+            if has_aux:
+                out, aux = _output_and_aux(function, out)
+            leaves, out_tree = pytree.flatten(out)
+            for position, leaf in enumerate(leaves):
+                if not is_arraylike(leaf):
+                    raise _bad_output(function, name, out, position)
+            outputs = [array_leaf(leaf) for leaf in leaves]
+            aux_tree = None
+            aux_static: list[tuple[int, Any]] = []
+            if has_aux:
+                aux_leaves, aux_tree = pytree.flatten(aux)
+                for position, leaf in enumerate(aux_leaves):
+                    if is_arraylike(leaf):
+                        outputs.append(array_leaf(leaf))
+                    else:
+                        aux_static.append((position, leaf))
+            graph, constants = trace.finish(outputs)
     except BaseException:
         trace.abandon()
         raise
     if "trace" in settings().debug:
         print(f"{trace.name}:\n{graph}", file=sys.stderr)
     return Traced(hoisted(graph), constants, out_tree, len(leaves), aux_tree, tuple(aux_static))
+
+
+def _output_and_aux(function: str, out: Any) -> tuple[Any, Any]:
+    """Return the two parts of what a function with has_aux=True has returned."""
+    if isinstance(out, tuple) and len(out) == 2:
+        return out
+    raise TypeError(
+        message(
+            function,
+            "with has_aux=True the function must return a pair (output, aux)",
+            f"output of type {type(out).__name__}",
+            line=user_line(),
+            fix="return (output, aux), or leave has_aux out.",
+        )
+    )
 
 
 def _bad_output(function: str, name: str, out: Any, position: int) -> TypeError:
