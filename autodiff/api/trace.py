@@ -149,7 +149,6 @@ def check_one_device(
             )
 
 
-@seldom_collected()
 def trace_function(
     apply: Callable[..., Any],
     avals: Sequence[ArrayType],
