@@ -36,13 +36,13 @@ class _Compiled:
 
     __slots__ = ("constants", "program", "traced")
 
-    def __init__(self, traced: Traced, module: ModuleType) -> None:
+    def __init__(self, traced: Traced, module: ModuleType, donated: frozenset[int]) -> None:
         self.traced = traced
         self.constants = tuple(
             module.asarray(x) if module is not np and type(x) is np.ndarray else x
             for x in traced.constants
         )
-        self.program = Executable(traced.graph, compile_now=True)
+        self.program = Executable(traced.graph, compile_now=True, donated=donated)
 
 
 class JittedFunction:
@@ -140,8 +140,9 @@ class JittedFunction:
     def _trace(
         self, key: Any, args: Any, kwargs: Any, leaves: list[Any], tree: Any, static: Any
     ) -> _Compiled:
-        taken = {name for name, _, _ in static}
-        positions = [i for i in range(len(args) + len(taken)) if i not in taken][: len(args)]
+        taken = {name for name, _, _ in static if isinstance(name, int)}
+        count = len(args) + len(taken)
+        positions = [i for i in range(count) if i not in taken]
         check_leaves("jit", self._fun, args, leaves, kwargs, positions)
 
         def apply(*tracers: Any) -> Any:
@@ -165,7 +166,7 @@ class JittedFunction:
             inline_literals=True,
         )
         module = common_module(leaves)
-        compiled = _Compiled(traced, module)
+        compiled = _Compiled(traced, module, self._donated_leaves(args, positions, count))
         self._traces += 1
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
@@ -173,6 +174,20 @@ class JittedFunction:
         if not is_traced(compiled.constants):  # a closure over a traced value is good for one call
             self._cache[key] = compiled
         return compiled
+
+    def _donated_leaves(
+        self, args: Sequence[Any], positions: Sequence[int], count: int
+    ) -> frozenset[int]:
+        """Return which leaves belong to donated arguments, `args` being at `positions` of `count`."""
+        given_away = {i + count if i < 0 else i for i in self._donate_argnums}
+        donated: list[int] = []
+        start = 0
+        for arg, position in zip(args, positions, strict=True):
+            stop = start + pytree.structure(arg).num_leaves
+            if position in given_away:
+                donated += range(start, stop)
+            start = stop
+        return frozenset(donated)
 
     def _difference(self, key: Any) -> str:
         parts = []
@@ -271,7 +286,8 @@ def jit(
             values.
         static_argnums, static_argnames: arguments that are part of the program: any hashable
             Python values; another value traces anew. Naming one by position or by name covers both.
-        donate_argnums: arguments the caller will not use again, whose memory may hold results.
+        donate_argnums: positions of arguments the caller will not use again: results may take
+            their memory, for instance where the function returns one of them reshaped.
         inline: inside another trace, record the equations one by one rather than one call.
 
     Raises:

@@ -27,14 +27,10 @@ _SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
 
 @dataclass(frozen=True, slots=True)
 class ArrayProgram:
-    """`source` defines `program(*inputs)`, which returns a tuple; `names` is what it refers to.
-
-    `copied` lists the outputs that may share memory with an input, a literal or another output.
-    """
+    """`source` defines `program(*inputs)`, which returns a tuple; `names` is what it refers to."""
 
     source: str
     names: dict[str, Any]
-    copied: tuple[int, ...]
 
 
 def emit_array_program(graph: Graph) -> ArrayProgram:
@@ -76,16 +72,19 @@ def emit_array_program(graph: Graph) -> ArrayProgram:
             lines.append(f"    del {', '.join(local[var] for var in dying)}")
     results = "".join(f"{read(atom)}, " for atom in graph.outputs)
     lines.append(f"    return ({results.rstrip()})" if results else "    return ()")
-    return ArrayProgram("\n".join(lines) + "\n", names, shared_outputs(graph))
+    return ArrayProgram("\n".join(lines) + "\n", names)
 
 
-def shared_outputs(graph: Graph) -> tuple[int, ...]:
+def shared_outputs(graph: Graph, donated: frozenset[int] = frozenset()) -> tuple[int, ...]:
     """Return the positions of outputs that could share memory with something the caller can reach.
 
     Such are inputs, literals, views of them, a second output of the same memory, and broadcast
-    arrays (whose elements share memory among themselves).
+    arrays (whose elements share memory among themselves). Inputs at the positions `donated` are
+    out of the caller's reach: their memory may hold a result.
     """
-    origin: dict[Any, Any] = dict.fromkeys(graph.inputs)
+    origin: dict[Any, Any] = {
+        var: var if i in donated else None for i, var in enumerate(graph.inputs)
+    }
     for eqn in graph.eqns:
         source = eqn.inputs[0] if eqn.primitive.view else None
         for var in eqn.outputs:

@@ -67,14 +67,6 @@ class ArrayType:
         """Itself: a type stands for a value of that type where only types matter."""
         return self
 
-    def with_shape(self, shape: Shape) -> ArrayType:
-        """Return the strong type of this element type and `shape`."""
-        return array_type(shape, self.dtype)
-
-    def with_dtype(self, dtype: Any) -> ArrayType:
-        """Return the strong type of this shape and `dtype`."""
-        return array_type(self.shape, dtype)
-
     def strong(self) -> ArrayType:
         """Return this type without weakness."""
         return array_type(self.shape, self.dtype) if self.weak else self

@@ -94,7 +94,6 @@ rsqrt = elementwise(
         (np.sqrt.resolve_dtypes((operands[0], None))[1],),
     ),
     jvp=lambda t, out, x: guarded_multiply(t, -0.5 * (out / x)),
-    public=False,
     samples=_POSITIVE,
 )
 

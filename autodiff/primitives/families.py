@@ -30,7 +30,7 @@ from autodiff.ir.primitive import (
     register,
 )
 
-BOOL, INTEGER, INEXACT, REAL = "b", "iu", "fc", "biuf"
+INEXACT, REAL = "fc", "biuf"
 FLOAT, NUMERIC, ANY = "f", "iufc", "biufc"
 
 
@@ -595,7 +595,6 @@ def reduction(
     not_differentiable: str | None = None,
     dtypes: str = ANY,
     result_dtype: Callable[[np.dtype], Any] = lambda dtype: dtype,
-    identity: Any = None,
     samples: Samples | None = None,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:

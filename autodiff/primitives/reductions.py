@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import dtypes as element_types
-from autodiff.ir.avals import ArrayType
-from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import Samples
 from autodiff.primitives.arithmetic import where
 from autodiff.primitives.comparison import isinf
@@ -167,9 +165,3 @@ logsumexp = reduction(
     jvp=_logsumexp_jvp,
     dtypes="fc",
 )
-
-
-def keep_axes(x: Any, aval: ArrayType, axes: Axes) -> Any:
-    """Return a reduction's result with axes of size 1 where it removed axes (keepdims)."""
-    shape = tuple(1 if i in axes else n for i, n in enumerate(aval.shape))
-    return bind_primitive(reshape, (x,), {"shape": shape})

@@ -34,13 +34,17 @@ class Executable:
     Called with the graph's inputs, it returns the list of its outputs as fresh arrays: none shares
     memory with an input, a constant or another output, and all are ndarrays, 0-d ones included.
     Un-jitted uses run equation by equation until the structure has been seen `compile_after`
-    times; `compile_now` is what `jit` asks for.
+    times; `compile_now` is what `jit` asks for. Results may take the memory of the inputs at the
+    positions `donated`.
     """
 
-    __slots__ = ("_graph", "_programs", "_runs")
+    __slots__ = ("_donated", "_graph", "_programs", "_runs")
 
-    def __init__(self, graph: Graph, *, compile_now: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, *, compile_now: bool = False, donated: frozenset[int] = frozenset()
+    ) -> None:
         self._graph = graph
+        self._donated = donated
         self._programs: dict[ModuleType, _Program] = {}
         self._runs = settings().compile_after if compile_now else 0
 
@@ -77,7 +81,7 @@ class Executable:
 
     def _compiled(self, module: ModuleType) -> _Program:
         graph, literals = _lifted(simplify(self._graph), module)
-        copied = shared_outputs(graph)
+        copied = shared_outputs(graph, self._donated)
         if len(graph.eqns) > LONGEST_PROGRAM:
             return _Program(
                 partial(_evaluated, graph), literals, copied, _needed_on_device(graph, module)
