@@ -178,7 +178,7 @@ class JittedFunction:
     def _donated_leaves(
         self, args: Sequence[Any], positions: Sequence[int], count: int
     ) -> frozenset[int]:
-        """Return which leaves belong to donated arguments, `args` being at `positions` of `count`."""
+        """Return which leaves belong to donated arguments; `args` are at `positions` of `count`."""
         given_away = {i + count if i < 0 else i for i in self._donate_argnums}
         donated: list[int] = []
         start = 0

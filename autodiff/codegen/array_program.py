@@ -22,7 +22,9 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Var
 from autodiff.ir.printer import name_values
 
 #: Python operators, by the name a declaration gives.
-_SYMBOLS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
+_BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
+_BINARY |= {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+_UNARY = {"neg": "-"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,14 @@ def emit_array_program(graph: Graph) -> ArrayProgram:
     lines = [f"def program({', '.join(local[var] for var in graph.inputs)}):"]
     for eqn, dying in zip(graph.eqns, last_uses(graph), strict=True):
         operands = [read(atom) for atom in eqn.inputs]
-        symbol = _SYMBOLS.get(eqn.primitive.operator or "")
+        operator = eqn.primitive.operator or ""
         outputs = ", ".join(local[var] for var in eqn.outputs)
         if eqn.primitive.multiple_outputs:
             outputs += ","
-        if symbol is not None and len(operands) == 2:
-            lines.append(f"    {outputs} = {operands[0]} {symbol} {operands[1]}")
+        if operator in _BINARY:
+            lines.append(f"    {outputs} = {operands[0]} {_BINARY[operator]} {operands[1]}")
+        elif operator in _UNARY:
+            lines.append(f"    {outputs} = {_UNARY[operator]}{operands[0]}")
         elif eqn.outputs:
             lines.append(f"    {outputs} = {function(eqn)}({', '.join(operands)})")
         if dying:

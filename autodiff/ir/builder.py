@@ -276,8 +276,7 @@ def record(
         if keys is not None:
             keys += (primitive, hashable(params), types[0].weak if types else None)
     else:
-        out = Var(types[0], index)
-        outputs = (out,)
+        outputs = (Var(types[0], index),)
         trace.next_index = index + 1
         if keys is not None:
             keys += (primitive, hashable(params) if params else None, types[0].weak)

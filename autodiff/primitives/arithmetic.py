@@ -89,13 +89,15 @@ multiply = elementwise(
 def _without_nan_of_zero(result: Any, vanishes: Callable[[], Any]) -> Any:
     """Return `result` with 0 where it is NaN and `vanishes()` holds (asked only if need be)."""
     unknown = result != result
-    if isinstance(result, np.ndarray | np.generic) and not unknown.any():
+    if type(unknown) is np.bool:  # of a scalar, where every call counts
+        return result.dtype.type(0) if unknown and vanishes() else result
+    if type(result) is np.ndarray and not unknown.any():
         return result
     return np.where(unknown & vanishes(), result.dtype.type(0), result)
 
 
 def _guarded_product(x: Any, y: Any) -> Any:
-    return _without_nan_of_zero(np.multiply(x, y), lambda: (x == 0) | (y == 0))
+    return _without_nan_of_zero(x * y, lambda: (x == 0) | (y == 0))
 
 
 guarded_multiply = elementwise(
@@ -119,7 +121,7 @@ guarded_multiply = elementwise(
 
 
 def _guarded_quotient(x: Any, y: Any) -> Any:
-    return _without_nan_of_zero(np.divide(x, y), lambda: x == 0)
+    return _without_nan_of_zero(x / y, lambda: x == 0)
 
 
 guarded_divide = elementwise(
@@ -427,9 +429,16 @@ copysign = elementwise(
     samples=Samples(points=(-1.0, 0.5, 2.0)),
 )
 
+
+def _where(condition: Any, x: Any, y: Any) -> Any:
+    if type(condition) is np.bool and isinstance(x, np.generic) and isinstance(y, np.generic):
+        return x if condition else y
+    return np.where(condition, x, y)
+
+
 where = elementwise(
     "where",
-    np.where,
+    _where,
     doc="x where the condition holds, else y.",
     promote=selection_type,
     jvp=(

@@ -18,7 +18,7 @@ from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
-from autodiff.ir.builder import Trace, Tracer, bind_primitive, record
+from autodiff.ir.builder import Trace, Tracer, bind_primitive, record, trace_of
 from autodiff.ir.graph import NO_PARAMS, Literal, Params
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
@@ -148,11 +148,11 @@ class Plan:
     """What to do to operands of given types before an elementwise operation is recorded.
 
     A step is None (take the operand as it is), a type (that of the scalar which a Python number
-    becomes) or a function of the operand. `only`: the position of the step if there is one alone.
-    `default_float`: the setting that the plan rests on, None if its types do not depend on it.
+    becomes) or a function of the operand; `steps` is None where all are. `only`: the position of a
+    step that is alone. `default_float`: the setting that the types rest on, None if they do not.
     """
 
-    __slots__ = ("default_float", "only", "steps", "types")
+    __slots__ = ("default_float", "is_test", "only", "steps", "types")
 
     def __init__(
         self, steps: tuple[Any, ...], types: tuple[ArrayType, ...], default_float: str | None
@@ -161,6 +161,7 @@ class Plan:
         self.steps = steps if taken else None
         self.only = taken[0] if len(taken) == 1 else None
         self.types = types
+        self.is_test = dtypes.is_bool(types[0].dtype)
         self.default_float = default_float
 
 
@@ -299,24 +300,24 @@ def _record_elementwise(
 ) -> Any:
     """Record an elementwise operation after bringing operands to one type and shape.
 
-    Runs for every operation of a traced function, so it is written for speed.
+    Every operation of a traced function comes through here, so it is written for speed: operands
+    that are tracers of one trace, or Python numbers, become atoms on the way.
     """
     trace: Trace | None = None
-    is_mixed = False  # whether an operand is neither of this trace nor a Python number
+    is_mixed = False  # whether an operand is something else
     key: list[Any] = [is_operator]
     atoms: list[Any] = []
     for x in operands:
         kind = type(x)
         if kind is Tracer:
-            var = x.variable
-            key.append(var.aval)
-            atoms.append(var)
+            variable = x.variable
+            key.append(variable.aval)
+            atoms.append(variable)
             if x.recording is not trace:
                 if trace is None:
                     trace = x.recording
                 else:
                     is_mixed = True
-                    trace = max(trace, x.recording, key=_level)
         elif kind in PYTHON_SCALARS:
             key.append(kind)
             atoms.append(x)
@@ -338,29 +339,25 @@ def _record_elementwise(
             primitive.plans.clear()
         primitive.plans[plan_key] = plan
     steps = plan.steps
-    if steps is not None and dtypes.is_bool(plan.types[0].dtype):
+    if steps is not None and plan.is_test:
         widened = _comparable(operands, steps)
         if widened is not operands:
             return _record_elementwise(promote, primitive, widened, params, is_operator)
     if is_mixed:
-        atoms = [
-            _atom(trace, x, steps[i] if steps is not None else None) for i, x in enumerate(operands)
-        ]
-    elif steps is None:
-        pass
+        trace = trace_of(operands)
+        assert trace is not None
+        steps = steps or (None,) * len(operands)
+        atoms = [_atom(trace, x, step) for x, step in zip(operands, steps, strict=True)]
     elif plan.only is not None:
-        i = plan.only
-        atoms[i] = _atom(trace, operands[i], steps[i])
-    else:
+        assert steps is not None
+        atoms[plan.only] = _atom(trace, operands[plan.only], steps[plan.only])
+    elif steps is not None:
         atoms = [_atom(trace, x, step) for x, step in zip(operands, steps, strict=True)]
     return record(trace, primitive, tuple(atoms), params, plan.types)
 
 
-def _level(trace: Trace) -> int:
-    return trace.level
-
-
 def _atom(trace: Trace, x: Any, step: Any) -> Any:
+    """Return what an operand becomes in `trace` by a step of a plan."""
     if type(step) is ArrayType:
         return trace.scalar(step.dtype.type(x), step)
     if step is not None:
