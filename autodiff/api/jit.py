@@ -32,9 +32,12 @@ from autodiff.runtime.executor import Executable
 
 
 class _Compiled:
-    """One traced combination of types: the graph, and the program made from it on first use."""
+    """One traced combination of types: the graph, and the program made from it on first use.
 
-    __slots__ = ("constants", "program", "traced")
+    `is_open`: values of an outer trace are among the constants, so that it must be recorded there.
+    """
+
+    __slots__ = ("constants", "is_open", "program", "traced")
 
     def __init__(self, traced: Traced, module: ModuleType, donated: frozenset[int]) -> None:
         self.traced = traced
@@ -42,7 +45,25 @@ class _Compiled:
             module.asarray(x) if module is not np and type(x) is np.ndarray else x
             for x in traced.constants
         )
+        self.is_open = is_traced(self.constants)
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        """Return the function's result on arrays and array scalars."""
+        outputs = self.program(*inputs, *self.constants)
+        return pytree.unflatten(self.traced.out_tree, outputs)
+
+
+def _type_key(leaf: Any) -> Any:
+    """Return what of an argument leaf a program depends on."""
+    kind = type(leaf)
+    if kind is np.ndarray:
+        return leaf.shape, leaf.dtype
+    if kind is Tracer:
+        return leaf.variable.aval
+    if kind in PYTHON_SCALARS:
+        return kind
+    return getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind
 
 
 class JittedFunction:
@@ -72,33 +93,31 @@ class JittedFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function; trace it first if this combination of types is new."""
+        code_key = settings().code_key
+        is_plain = not (self._has_static or kwargs)
+        types: list[Any] = []
+        if is_plain:  # arrays only: the number of them is the whole structure
+            for arg in args:
+                if type(arg) is not np.ndarray:
+                    is_plain = False
+                    break
+                types.append((arg.shape, arg.dtype))
+            else:
+                compiled = self._cache.get((len(args), tuple(types), (), code_key))
+                if compiled is not None:
+                    return compiled.run(args)
+        static = ()
         if self._has_static:
             static, args, kwargs = self._split_static(args, kwargs)
-        else:
-            static = ()
         leaves, tree = pytree.flatten((args, kwargs) if kwargs else args)
-        types = []
-        traced = False
-        for leaf in leaves:
-            kind = type(leaf)
-            if kind is np.ndarray:
-                types.append((leaf.shape, leaf.dtype))
-            elif kind in PYTHON_SCALARS:
-                types.append(kind)
-            elif kind is Tracer:
-                traced = True
-                types.append(leaf.variable.aval)
-            else:
-                types.append((getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind))
-        key = (tree, tuple(types), static, settings().code_key)
+        key = (len(args) if is_plain else tree, tuple(map(_type_key, leaves)), static, code_key)
         compiled = self._cache.get(key)
         if compiled is None:
             compiled = self._trace(key, args, kwargs, leaves, tree, static)
         inputs = [array_leaf(leaf) for leaf in leaves]
-        if traced or is_traced(compiled.constants):
+        if compiled.is_open or is_traced(inputs):
             return self._record(compiled, inputs)
-        outputs = compiled.program(*inputs, *compiled.constants)
-        return pytree.unflatten(compiled.traced.out_tree, outputs)
+        return compiled.run(inputs)
 
     def clear_cache(self) -> None:
         """Forget every traced combination of types."""
@@ -171,7 +190,7 @@ class JittedFunction:
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
         self._last_key = key
-        if not is_traced(compiled.constants):  # a closure over a traced value is good for one call
+        if not compiled.is_open:  # a closure over a traced value is good for one call
             self._cache[key] = compiled
         return compiled
 
