@@ -39,6 +39,17 @@ class ViewLink:
         return self.root is not None and self.root() is tracer
 
 
+def is_same_index(one: Any, other: Any) -> bool:
+    """Return whether two indices are one object, or slices between the same objects.
+
+    An augmented assignment reads and writes by the same index; from Python 3.12 on a slice is made
+    twice from its parts.
+    """
+    if type(one) is slice and type(other) is slice:
+        return one.start is other.start and one.stop is other.stop and one.step is other.step
+    return one is other
+
+
 class Tracer:
     """A value being traced: behaves as an array of its shape and dtype and records what is done.
 
@@ -238,7 +249,7 @@ class Tracer:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         link = value.link if type(value) is Tracer else None
-        if link is not None and link.index is index and link.is_view_of(self):
+        if link is not None and is_same_index(link.index, index) and link.is_view_of(self):
             return  # the end of `x[index] += y`, which has written into x already
         self.check_writable("assignment")
         self._become(methods["__setitem__"](self, index, value))

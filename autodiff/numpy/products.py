@@ -312,8 +312,7 @@ def cross(
 ) -> Any:
     """Return the cross product of vectors of three components.
 
-    Vectors of two have a third component 0; of two such vectors only the third component of the
-    product is returned.
+    Vectors of two, which NumPy has deprecated and then refused, are refused.
     """
     if axis is not None:
         axisa = axisb = axisc = axis
@@ -321,26 +320,16 @@ def cross(
     if x.ndim == 0 or y.ndim == 0:
         raise _mismatch("cross", x, y, "the operands must have at least one axis")
     x, y = _axis_last(x, axisa), _axis_last(y, axisb)
-    if x.shape[-1] not in (2, 3) or y.shape[-1] not in (2, 3):
-        raise _mismatch("cross", x, y, "vectors must have 2 or 3 components")
-    is_flat = x.shape[-1] == y.shape[-1] == 2
-    x, y = _in_space(x), _in_space(y)
+    if x.shape[-1] != 3 or y.shape[-1] != 3:
+        raise _mismatch("cross", x, y, "vectors must have 3 components")
     # c_i = x_i y_(i+1) - x_(i+1) y_i is the component i + 2 of the product
     components = subtract(multiply(x, _rotated(y)), multiply(_rotated(x), y))
     last = components.ndim - 1
-    if is_flat:
-        return reshaped(sliced(components, last, 0, 1), components.shape[:-1])
     product = _rotated(components)
     place = axis_index(axisc, product.ndim)
     order = list(range(last))
     order.insert(place, last)
     return permuted(product, tuple(order))
-
-
-def _in_space(x: Any) -> Any:
-    if x.shape[-1] == 3:
-        return x
-    return joined((x, np.zeros((*x.shape[:-1], 1), x.dtype)), x.ndim - 1)
 
 
 # ----------------------------------------------------------------------------- chains of matrices

@@ -54,12 +54,14 @@ def where(condition: Any, x: Any = _ABSENT, y: Any = _ABSENT, /) -> Any:
 
 
 def _wrapped(x: Any, other: Any) -> Any:
-    """Return a Python integer as `numpy.where` takes it: modulo the other operand's range."""
+    """Return a Python integer as NumPy's own `where` takes it beside an integer type.
+
+    Beyond the type's range NumPy up to 2.4 wraps it around, later ones raise OverflowError.
+    """
     dtype = getattr(other, "dtype", None)
     if type(x) is not int or dtype is None or dtype.kind not in "iu":
         return x
-    limits = np.iinfo(dtype)
-    return x if limits.min <= x <= limits.max else np.asarray(x).astype(dtype)[()]
+    return np.where(True, x, dtype.type(0))[()]
 
 
 @array_function(np.clip, method="clip")
