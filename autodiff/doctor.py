@@ -26,7 +26,7 @@ from autodiff.base.settings import TABLE, settings
 
 # What pyproject.toml requires; a test compares the two.
 REQUIREMENTS = (
-    "numpy>=2.0,<3",
+    "numpy>=2.3,<3",
     "scipy>=1.13,<2",
     "numba>=0.61,<1",
     "ml_dtypes>=0.5,<1",
