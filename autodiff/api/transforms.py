@@ -85,7 +85,7 @@ def checked_argnums(
     """Return argument positions counted from the front, and whether one bare position was given."""
     single = not isinstance(argnums, Sequence)
     positions = []
-    for i in (argnums,) if single else argnums:  # type: ignore[union-attr]
+    for i in (argnums,) if single else argnums:
         if not isinstance(i, int | np.integer) or not -len(args) <= i < len(args):
             raise ValueError(
                 message(

@@ -102,7 +102,7 @@ def _padded_axis(x: Any, axis: int, width: tuple[int, int], mode: str, options: 
         if options == "odd":
             eye = np.eye(size, dtype=x.dtype)
             return _by_matrix(x, axis, np.pad(eye, (width, (0, 0)), mode=mode, reflect_type="odd"))
-        places = np.pad(np.arange(size), width, mode=mode)  # type: ignore[call-overload]
+        places = np.pad(np.arange(size), width, mode=mode)
         return _by_position(x, axis, places)
     left, right = options
     if mode == "constant":

@@ -8,7 +8,8 @@ from typing import Any
 from autodiff.base.dtypes import is_inexact
 from autodiff.base.errors import MissingRuleError, message
 from autodiff.ir.builder import Trace, bind_primitive
-from autodiff.ir.graph import Eqn, Graph, Literal, Var
+from autodiff.ir.evaluate import read
+from autodiff.ir.graph import Eqn, Graph, Var
 
 
 def carry_tangents(
@@ -30,7 +31,7 @@ def carry_tangents(
     for eqn in graph.eqns:
         for trace in traces:
             trace.source = eqn.source
-        operands = [a.value if type(a) is Literal else values[a] for a in eqn.inputs]  # type: ignore[index]
+        operands = [read(values, a) for a in eqn.inputs]
         eqn_tangents = [moving.get(a) for a in eqn.inputs]  # type: ignore[arg-type]
         if all(t is None for t in eqn_tangents):
             result = bind_primitive(eqn.primitive, operands, eqn.params)
@@ -42,7 +43,7 @@ def carry_tangents(
             values[var] = out
             if t is not None and is_inexact(var.aval.dtype):
                 moving[var] = t
-    outs = [a.value if type(a) is Literal else values[a] for a in graph.outputs]  # type: ignore[index]
+    outs = [read(values, a) for a in graph.outputs]
     return outs, [moving.get(a) for a in graph.outputs]  # type: ignore[arg-type]
 
 

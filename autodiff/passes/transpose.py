@@ -8,6 +8,7 @@ from typing import Any
 from autodiff.base.dtypes import is_inexact
 from autodiff.base.errors import MissingRuleError, message
 from autodiff.ir.builder import Trace, bind_primitive
+from autodiff.ir.evaluate import read
 from autodiff.ir.graph import Eqn, Graph, Literal, Var
 from autodiff.ir.primitive import LinearOperand
 from autodiff.passes.memo import remembered
@@ -55,7 +56,7 @@ def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -
             backward.append(eqn)
             continue
         trace.source = eqn.source
-        operands = [a.value if type(a) is Literal else values[a] for a in eqn.inputs]  # type: ignore[index]
+        operands = [read(values, a) for a in eqn.inputs]
         result = bind_primitive(eqn.primitive, operands, eqn.params)
         outs = result if eqn.primitive.multiple_outputs else (result,)
         values.update(zip(eqn.outputs, outs, strict=True))

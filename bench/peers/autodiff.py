@@ -57,7 +57,7 @@ def from_scratch(transformation: Any) -> Callable[..., Any]:
 
 def _forget() -> None:
     for remembered in (linearize, transpose, gradient):
-        remembered.forget()  # type: ignore[attr-defined]
+        remembered.forget()
 
 
 def trace_linearized(f: Callable[..., Any], x: Any) -> Linearized:
