@@ -8,17 +8,19 @@ the interpreter's own work is one call. The text for `x * x + 1.0` is
         del a
         return (b + c0,)
 
-with the literals and functions it names passed beside it.
+with the literals and functions it names passed beside it. An operation that holds graphs is given
+the function that makes a held graph callable; what each held graph becomes is a program of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from autodiff.ir.evaluate import last_uses
-from autodiff.ir.graph import Atom, Eqn, Graph, Var
+from autodiff.ir.evaluate import evaluated, last_uses
+from autodiff.ir.graph import Atom, Eqn, Graph, Params, Var
 from autodiff.ir.printer import name_values
 
 #: Python operators, by the name a declaration gives.
@@ -35,8 +37,12 @@ class ArrayProgram:
     names: dict[str, Any]
 
 
-def emit_array_program(graph: Graph) -> ArrayProgram:
-    """Return the program of a graph without constants."""
+#: From a held graph (and `fresh`, as in ir/primitive.py) to a function on arrays.
+Runner = Callable[..., Callable[..., Sequence[Any]]]
+
+
+def emit_array_program(graph: Graph, run: Runner = evaluated) -> ArrayProgram:
+    """Return the program of a graph without constants; held graphs run by `run`."""
     assert not graph.constants
     local = {var: f"v_{name}" for var, name in name_values(graph).items()}
     names: dict[str, Any] = {}
@@ -56,7 +62,12 @@ def emit_array_program(graph: Graph) -> ArrayProgram:
         if key not in functions:
             functions[key] = f"{primitive.name}_{len(functions)}"
             reference = primitive.reference
-            names[functions[key]] = partial(reference, **eqn.params) if eqn.params else reference
+            if primitive.execute is not None:
+                names[functions[key]] = partial(_execute, primitive.execute, eqn.params, run)
+            elif eqn.params:
+                names[functions[key]] = partial(reference, **eqn.params)
+            else:
+                names[functions[key]] = reference
         return functions[key]
 
     lines = [f"def program({', '.join(local[var] for var in graph.inputs)}):"]
@@ -70,13 +81,19 @@ def emit_array_program(graph: Graph) -> ArrayProgram:
             lines.append(f"    {outputs} = {operands[0]} {_BINARY[operator]} {operands[1]}")
         elif operator in _UNARY:
             lines.append(f"    {outputs} = {_UNARY[operator]}{operands[0]}")
-        elif eqn.outputs:
+        elif not eqn.outputs:
+            lines.append(f"    {function(eqn)}({', '.join(operands)})")
+        else:
             lines.append(f"    {outputs} = {function(eqn)}({', '.join(operands)})")
         if dying:
             lines.append(f"    del {', '.join(local[var] for var in dying)}")
     results = "".join(f"{read(atom)}, " for atom in graph.outputs)
     lines.append(f"    return ({results.rstrip()})" if results else "    return ()")
     return ArrayProgram("\n".join(lines) + "\n", names)
+
+
+def _execute(execute: Any, params: Params, run: Runner, *operands: Any) -> Sequence[Any]:
+    return execute(operands, params, run)
 
 
 def shared_outputs(graph: Graph, donated: frozenset[int] = frozenset()) -> tuple[int, ...]:
@@ -90,7 +107,7 @@ def shared_outputs(graph: Graph, donated: frozenset[int] = frozenset()) -> tuple
         var: var if i in donated else None for i, var in enumerate(graph.inputs)
     }
     for eqn in graph.eqns:
-        source = eqn.inputs[0] if eqn.primitive.view else None
+        source = eqn.inputs[0] if eqn.primitive.view else None  # held graphs: fresh by contract
         for var in eqn.outputs:
             if not eqn.primitive.view:
                 origin[var] = var

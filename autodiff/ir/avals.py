@@ -15,6 +15,10 @@ PYTHON_SCALARS = (bool, int, float, complex)
 
 Shape = tuple[int, ...]
 
+#: The size of an axis that is known only when the program runs: how often a `while` loop went round
+#: (primitives/rows.py says what may be done with such arrays).
+UNKNOWN = -1
+
 
 _Key = tuple[Shape, Any, bool]
 
@@ -50,7 +54,8 @@ class ArrayType:
         self.size = prod(shape)
 
     def __repr__(self) -> str:
-        axes = f"[{','.join(map(str, self.shape))}]" if self.shape else ""
+        sizes = ["?" if size == UNKNOWN else str(size) for size in self.shape]
+        axes = f"[{','.join(sizes)}]" if sizes else ""
         return f"{self.dtype.name}{axes}{'*' if self.weak else ''}"
 
     def __reduce__(self) -> Any:
@@ -61,6 +66,20 @@ class ArrayType:
 
     def __deepcopy__(self, memo: Any) -> ArrayType:
         return self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the size of an axis is known only when the program runs."""
+        return UNKNOWN in self.shape
+
+    def fits(self, other: ArrayType) -> bool:
+        """Return whether a value of `other` may stand where this is wanted; weakness aside."""
+        if self.dtype != other.dtype or self.ndim != other.ndim:
+            return False
+        return self.shape == other.shape or all(
+            mine == size or UNKNOWN in (mine, size)
+            for mine, size in zip(self.shape, other.shape, strict=True)
+        )
 
     @property
     def aval(self) -> ArrayType:

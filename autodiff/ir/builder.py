@@ -30,6 +30,7 @@ from autodiff.ir.graph import (
     make_graph,
 )
 from autodiff.ir.graph import params_key as hashable
+from autodiff.ir.held import equation_without_effects
 from autodiff.ir.primitive import Primitive, set_binder
 from autodiff.ir.tracer import Tracer
 
@@ -171,6 +172,8 @@ class Trace:
                 raise leaked(tracer)
             pending = self.eqns[self.evaluated :]
             self.evaluated = len(self.eqns)
+            # Effects wait for the run of the finished graph, so that they happen once.
+            pending = [equation_without_effects(eqn) for eqn in pending if eqn.outputs]
             with np.errstate(all="ignore"):
                 evaluate_equations(pending, values)
         return values[tracer.variable]

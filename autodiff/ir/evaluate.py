@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var
-from autodiff.ir.primitive import bind
+from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Params, Var
+from autodiff.ir.primitive import Primitive, bind
 
 
 def read(env: dict[Var, Any], atom: Atom) -> Any:
@@ -25,6 +25,28 @@ def evaluate_equations(eqns: Iterable[Eqn], env: dict[Var, Any]) -> None:
                 env[var] = value
         else:
             env[eqn.outputs[0]] = result
+
+
+def execute_held(primitive: Primitive, operands: Sequence[Any], params: Params) -> tuple[Any, ...]:
+    """Compute an operation that holds graphs, its graphs run by this evaluator."""
+    assert primitive.execute is not None
+    return tuple(primitive.execute(operands, params, evaluated))
+
+
+def evaluated(graph: Graph, fresh: bool = False) -> Callable[..., list[Any]]:
+    """Return a function from arrays to the list of a graph's outputs, for `execute` rules."""
+    dying = last_uses(graph)
+
+    def run(*arguments: Any) -> list[Any]:
+        outputs = _evaluate(graph, dict(zip(graph.inputs, arguments, strict=True)), dying)
+        return [copy_of(x) for x in outputs] if fresh else outputs
+
+    return run
+
+
+def copy_of(value: Any) -> Any:
+    """Return a value that shares no memory with this one."""
+    return value.copy() if getattr(value, "shape", ()) else value
 
 
 def last_uses(graph: Graph) -> list[tuple[Var, ...]]:
@@ -50,8 +72,12 @@ def evaluate(graph: Graph, constants: Sequence[Any], arguments: Sequence[Any]) -
     """
     env: dict[Var, Any] = dict(zip(graph.inputs, arguments, strict=True))
     env.update(zip(graph.constants, constants, strict=True))
-    for eqn, dying in zip(graph.eqns, last_uses(graph), strict=True):
+    return _evaluate(graph, env, last_uses(graph))
+
+
+def _evaluate(graph: Graph, env: dict[Var, Any], dying: Sequence[tuple[Var, ...]]) -> list[Any]:
+    for eqn, last in zip(graph.eqns, dying, strict=True):
         evaluate_equations((eqn,), env)
-        for var in dying:
+        for var in last:
             del env[var]
     return [read(env, atom) for atom in graph.outputs]

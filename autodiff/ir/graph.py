@@ -5,6 +5,7 @@
     equation ::=  typed ("," typed)* "=" primitive [ "[" params "]" ] atom*
     atom     ::=  name | literal
     type     ::=  dtype [ "[" size ("," size)* "]" ] [ "*" ]        "*": a Python scalar's weak type
+    size     ::=  number | "?"                                      "?": known only when it runs
 
 Inputs are what the caller passes on every call; constants (in brackets) are values met while
 tracing, whose numbers are not part of the structure. Everything is immutable.

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.ir.avals import ArrayType, array_type
+from autodiff.ir.avals import UNKNOWN, ArrayType, array_type
 from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
 from autodiff.ir.primitive import primitives
 
 _COMMENT = re.compile(r"[ ]{2,}# [^\n]*:\d+$", re.MULTILINE)
-_TYPED = re.compile(r"\s*,?\s*([a-z]+): ([a-z]+\d*)(?:\[([\d,]+)\])?(\*?)")
+_TYPED = re.compile(r"\s*,?\s*([a-z]+): ([a-z]+\d*)(?:\[([\d,?]+)\])?(\*?)")
 _OPERATION = re.compile(r"\s*=\s*(\w+)")
 _ATOM = re.compile(
     r"[ \t]+(?:(\([^)\s]*\)|[-+\w.]+):([a-z]+\d*)(?:\[([\d,]+)\])?(?!\w)|([a-z]+)\b)"
@@ -49,7 +49,8 @@ class _Reader:
 
 
 def _sizes(text: str | None) -> tuple[int, ...]:
-    return tuple(int(size) for size in text.split(",")) if text else ()
+    sizes = text.split(",") if text else ()
+    return tuple(UNKNOWN if size == "?" else int(size) for size in sizes)
 
 
 def _typed(reader: _Reader) -> list[tuple[str, ArrayType]]:

@@ -10,15 +10,34 @@ trait or call a rule. The rules' signatures, each over tracers only:
     transpose(cts, operands, params, mode)                     -> operand cotangents, None = none
     batch(size, operands, batched, params, mode)               -> outputs, which of them are batched
 
-`derivative(operands, tangents, params, mode) -> (outputs, output tangents)` takes the place of
-`differentiate` where the outputs themselves must be computed another way (operations that hold
-graphs). `call(primitive, operands, params)` applies the operation where operands must be prepared.
-`inlined(params)` is the graph an equation may be replaced by. `simplify(eqn, made_by)` is the atom
-that has the equation's value bit for bit, or None.
+`call(primitive, operands, params)` applies the operation where operands must be prepared.
+`simplify(eqn, made_by)` is the atom that has the equation's value bit for bit, or None.
 
 In `transpose` an operand to be differentiated is a `LinearOperand`, the others are values. In
 `batch` the mapped axis of every batched operand and output is its first. `mode` is the pass itself,
 for operations that hold graphs.
+
+An operation that holds graphs (kind "higher_order") has them among its parameters, each a `Graph`
+without constants or a tuple of such. It has further rules:
+
+    execute(operands, params, run)                             -> arrays
+    derivative(operands, tangents, params, mode)               -> outputs, output tangents
+    inlined(params)                                            -> the graph to be put in its place
+    prune(eqn, live, dead_code)                                -> the equation without dead outputs
+    separate(operands, params, mode)                           -> known outputs, the rest
+    taylor(operands, series, params, mode)                     -> outputs, output series
+
+`execute` computes it: `run(graph)` is a function from arrays to the list of a held graph's outputs,
+with `fresh=True` one whose results share no memory with its arguments; its own results never share
+memory with its operands. `derivative` takes the place of `differentiate`. `inlined` may answer None
+(keep the equation). `prune` is given which outputs are used and the pass itself, for the held
+graphs. `separate` divides an equation some of whose operands are values and some linear: it gives
+the outputs that the values determine (None for the others) and, as (primitive, operands, params),
+what gives the others, linear in all that is not a value. `taylor` carries derivatives along a
+curve, lists of them, as `passes/jet.py` says.
+
+`effect`: the operation has no outputs and is applied for what it does; it is neither dropped nor
+merged. `collective`: it works across the axis that its parameter `axis_name` names.
 """
 
 from __future__ import annotations
@@ -35,9 +54,13 @@ CACHE_LIMIT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class LinearOperand:
-    """Stands for an operand whose cotangent is wanted: only its type is known."""
+    """Stands for an operand whose cotangent is wanted: only its type is known.
+
+    `mark` tells those of one equation apart.
+    """
 
     aval: ArrayType
+    mark: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +107,12 @@ class Primitive:
     derivative: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
     inlined: Callable[[Params], Any] | None = None
     simplify: Callable[..., Any] | None = None
+    execute: Callable[..., Sequence[Any]] | None = None
+    prune: Callable[..., Any] | None = None
+    separate: Callable[..., tuple[Sequence[Any], tuple[Any, Sequence[Any], Params]]] | None = None
+    taylor: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
+    effect: bool = False
+    collective: bool = False
     public: str | None = None
     numpy: tuple[Any, ...] = ()
     dtypes: str = "biufc"
@@ -94,6 +123,11 @@ class Primitive:
 
     def __repr__(self) -> str:
         return self.name
+
+    @property
+    def holds_graphs(self) -> bool:
+        """Whether there are graphs among its parameters."""
+        return self.execute is not None
 
     def __call__(self, *operands: Any, **params: Any) -> Any:
         """Apply the operation to traced values, arrays and numbers, as its family prepares them."""

@@ -9,17 +9,29 @@ from autodiff.base.errors import MissingRuleError, message
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import Trace, bind_primitive
 from autodiff.ir.graph import Graph, Literal, Var
+from autodiff.ir.held import crosses_axis
 from autodiff.passes.memo import remembered
+from autodiff.primitives.families import batch_to
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a rule of an operation that holds graphs is given while a graph is batched."""
+    """What a rule of an operation that holds graphs is given while a graph is batched.
 
-    @staticmethod
-    def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+    `axis_name` is the name of the mapped axis, for operations that work across it.
+    """
+
+    axis_name: str | None
+
+    def batch(
+        self,
+        graph: Graph,
+        size: int,
+        batched: tuple[bool, ...],
+        forced: tuple[bool, ...] | None = None,
+    ) -> tuple[Graph, tuple[bool, ...]]:
         """Batch a held graph as the one around it is."""
-        return batch(graph, size, batched)
+        return batch(graph, size, batched, forced, self.axis_name)
 
 
 def batched_type(aval: ArrayType, size: int) -> ArrayType:
@@ -28,13 +40,22 @@ def batched_type(aval: ArrayType, size: int) -> ArrayType:
 
 
 @remembered(graphs_of=lambda result: (result[0],))
-def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tuple[bool, ...]]:
+def batch(
+    graph: Graph,
+    size: int,
+    batched: tuple[bool, ...],
+    forced: tuple[bool, ...] | None = None,
+    axis_name: str | None = None,
+) -> tuple[Graph, tuple[bool, ...]]:
     """Map a graph over a leading axis: `a -> b` becomes `[n, a] -> [n, b]`.
 
     `batched` marks the inputs that have the axis (always their first); the others are shared by all
     examples. Returns the graph, and which outputs have the axis: an equation none of whose operands
-    has it stays as it is. For `b = sum[axes=(0,)] a` the result is `b = sum[axes=(1,)] a`.
+    has it stays as it is, unless it works across the axis called `axis_name`. The outputs marked by
+    `forced` are given the axis in any case. For `b = sum[axes=(0,)] a` the result is
+    `b = sum[axes=(1,)] a`.
     """
+    mode = Mode(axis_name)
     trace = Trace("vmap", inline_arrays=True)
     env: dict[Var, tuple[Any, bool]] = {}
     for var, flag in zip(graph.inputs, batched, strict=True):
@@ -46,7 +67,7 @@ def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tu
         operands = [value for value, _ in pairs]
         flags = [flag for _, flag in pairs]
         primitive = eqn.primitive
-        if not any(flags):
+        if not any(flags) and not (axis_name is not None and crosses_axis(eqn, axis_name)):
             result = bind_primitive(primitive, operands, eqn.params)
             outs = result if primitive.multiple_outputs else (result,)
             out_flags: Any = (False,) * len(outs)
@@ -55,11 +76,16 @@ def batch(graph: Graph, size: int, batched: tuple[bool, ...]) -> tuple[Graph, tu
                 message(primitive.name, "it has no batching rule", line=eqn.source)
             )
         else:
-            outs, out_flags = primitive.batch(size, operands, flags, eqn.params, Mode())
+            outs, out_flags = primitive.batch(size, operands, flags, eqn.params, mode)
         env.update(
             (var, (out, flag)) for var, out, flag in zip(eqn.outputs, outs, out_flags, strict=True)
         )
     results = [(a.value, False) if type(a) is Literal else env[a] for a in graph.outputs]  # type: ignore[index]
+    if forced is not None:
+        results = [
+            (batch_to(value, False, size), True) if wanted and not flag else (value, flag)
+            for (value, flag), wanted in zip(results, forced, strict=True)
+        ]
     mapped, constants = trace.finish([value for value, _ in results])
     assert not constants
     return mapped, tuple(flag for _, flag in results)

@@ -6,6 +6,7 @@ from typing import Any
 
 from autodiff.base.dtypes import is_complex
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
+from autodiff.ir.held import has_effect
 
 
 def _order(atom: Atom) -> tuple[bool, int]:
@@ -16,6 +17,8 @@ def _order(atom: Atom) -> tuple[bool, int]:
 
 def common_subexpressions(graph: Graph) -> Graph:
     """Compute equal expressions once: the same `a -> b`, with later copies replaced by the first.
+
+    Equations with an effect stay as often as they are written.
 
     `b = sin a; c = sin a; d = mul b c` becomes `b = sin a; d = mul b b`. Operands of commutative
     operations are compared in either order, complex ones excepted: NumPy computes parts of complex
@@ -29,6 +32,9 @@ def common_subexpressions(graph: Graph) -> Graph:
         ordered = inputs
         if eqn.primitive.commutative and not is_complex(eqn.outputs[0].aval.dtype):
             ordered = tuple(sorted(inputs, key=_order))
+        if has_effect(eqn):
+            kept.append(Eqn(eqn.primitive, inputs, eqn.params, eqn.outputs, eqn.source))
+            continue
         key = (eqn.primitive, params_key(eqn.params), ordered)
         known = first.get(key)
         if known is not None:

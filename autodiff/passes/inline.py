@@ -10,6 +10,8 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
 def inline(graph: Graph) -> Graph:
     """Replace every equation that offers a body, at any depth: `b = call[g] a` becomes g's own.
 
+    Graphs that stay held are left to the pass that simplifies them.
+
     For `g = {c = sin x; return c}`, `b = call[g] a; d = exp b` becomes `c = sin a; d = exp c`.
     """
     if all(eqn.primitive.inlined is None for eqn in graph.eqns):
@@ -27,8 +29,9 @@ def inline(graph: Graph) -> Graph:
 
         for eqn in body.eqns:
             inputs = tuple(map(local, eqn.inputs))
-            if eqn.primitive.inlined is not None:
-                held = eqn.primitive.inlined(eqn.params)
+            rule = eqn.primitive.inlined
+            held = rule(eqn.params) if rule is not None else None
+            if held is not None:
                 bound = dict(zip(held.inputs, inputs, strict=True))
                 outs = copy(held, lambda atom, bound=bound: bound.get(atom, atom))
                 names.update(zip(eqn.outputs, outs, strict=True))

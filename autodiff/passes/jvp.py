@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from autodiff.ir.builder import Trace
 from autodiff.ir.graph import Graph
 from autodiff.passes.derivative import carry_tangents
-from autodiff.passes.linearize import Mode
+from autodiff.passes.linearize import Mode as LinearizeMode
 from autodiff.passes.memo import remembered
 
 
@@ -17,6 +17,21 @@ class JvpGraph:
 
     graph: Graph
     nonzero_outputs: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mode(LinearizeMode):
+    """What a rule of an operation that holds graphs is given while tangents go with values.
+
+    Nothing needs to be kept: values and tangents may be computed side by side.
+    """
+
+    keeps_residuals = False
+
+    @staticmethod
+    def jvp(graph: Graph, nonzero: tuple[bool, ...]) -> JvpGraph:
+        """Push tangents through a held graph as through the one around it."""
+        return jvp(graph, nonzero)
 
 
 @remembered(graphs_of=lambda result: (result.graph,))

@@ -10,6 +10,8 @@ from autodiff.ir.builder import Trace
 from autodiff.ir.graph import Graph, make_graph
 from autodiff.passes.derivative import carry_tangents
 from autodiff.passes.memo import remembered
+from autodiff.passes.split import Split, split
+from autodiff.passes.transpose import Transposed, transpose
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,28 @@ class Linearized:
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a rule of an operation that holds graphs is given while tangents are carried."""
+    """What a rule of an operation that holds graphs is given while a graph is linearized.
+
+    `keeps_residuals`: the rule is to return tangents by operations that are linear in the tangents
+    alone, with what depends on values computed beforehand and kept.
+    """
+
+    keeps_residuals = True
 
     @staticmethod
     def linearize(graph: Graph, nonzero: tuple[bool, ...]) -> Linearized:
         """Split a held graph as the pass splits the one around it."""
         return linearize(graph, nonzero)
+
+    @staticmethod
+    def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -> Transposed:
+        """Transpose a held graph."""
+        return transpose(graph, linear, given)
+
+    @staticmethod
+    def split(graph: Graph, known: tuple[bool, ...]) -> Split:
+        """Separate what some inputs of a held graph determine."""
+        return split(graph, known)
 
 
 @remembered(graphs_of=lambda result: (result.primal, result.linear))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.ir.graph import Graph
+from autodiff.ir.graph import Eqn, Graph, make_graph
+from autodiff.ir.held import map_held_graphs
 from autodiff.ir.verify import verify
 from autodiff.passes.algebra import algebra
 from autodiff.passes.common_subexpressions import common_subexpressions
@@ -15,9 +16,24 @@ from autodiff.passes.dead_code import dead_code
 from autodiff.passes.fold import fold
 from autodiff.passes.inline import inline
 
+
+def held(graph: Graph) -> Graph:
+    """Simplify the graphs that equations hold: `b = scan[body] a` becomes `b = scan[body'] a`."""
+    if not any(eqn.primitive.holds_graphs for eqn in graph.eqns):
+        return graph
+    eqns = [
+        Eqn(e.primitive, e.inputs, map_held_graphs(e.params, simplify), e.outputs, e.source)
+        if e.primitive.holds_graphs
+        else e
+        for e in graph.eqns
+    ]
+    return make_graph(graph.inputs, graph.constants, eqns, graph.outputs)
+
+
 SIMPLIFY: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("inline", inline),
     ("dead_code", dead_code),
+    ("held", held),
     ("fold", fold),
     ("algebra", algebra),
     ("common_subexpressions", common_subexpressions),

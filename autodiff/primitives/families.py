@@ -17,7 +17,7 @@ from autodiff.base import dtypes
 from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
-from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
+from autodiff.ir.avals import PYTHON_SCALARS, UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import Trace, Tracer, bind_primitive, record, trace_of
 from autodiff.ir.graph import NO_PARAMS, Literal, Params
 from autodiff.ir.primitive import (
@@ -74,6 +74,8 @@ def sum_to_shape(ct: Any, shape: tuple[int, ...]) -> Any:
 
 def add_cotangents(x: Any, y: Any) -> Any:
     """Return the sum of two cotangents of one value."""
+    if x.shape != y.shape or UNKNOWN in x.shape:  # of what a loop made: primitives/rows.py
+        return bind_primitive(primitives["add_rows"], (x, y), {})
     return bind_primitive(primitives["add"], (x, y), {})
 
 

@@ -1,88 +1,106 @@
-"""Operations that hold graphs: `call` runs a graph as one operation (what `jit` leaves in a trace).
+"""The family of operations that hold graphs, and what their rules are written with.
 
-Their rules are given the pass as `mode` and apply it to the graphs they hold, so that no pass needs
-to know them.
+Such an operation's rules are given the pass as `mode` and apply it to the graphs they hold, so that
+no pass needs to know it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from autodiff.ir.avals import ArrayType
-from autodiff.ir.builder import bind_primitive
-from autodiff.ir.evaluate import evaluate
-from autodiff.ir.graph import Graph
+import numpy as np
+
+from autodiff.ir.avals import UNKNOWN, ArrayType, array_type
+from autodiff.ir.builder import Trace
+from autodiff.ir.evaluate import execute_held
+from autodiff.ir.graph import Graph, make_graph
 from autodiff.ir.primitive import Primitive, Samples, register
-from autodiff.primitives.families import is_linear
 
 
-def _call_type(*avals: ArrayType, graph: Graph, name: str) -> tuple[ArrayType, ...]:
-    # A Python number's type is weak in the held graph; as an operand the number may be strong.
-    found, wanted = (tuple(t.strong() for t in types) for types in (avals, graph.input_types))
-    assert found == wanted, (avals, graph.input_types)
-    return tuple(aval.strong() for aval in graph.output_types)
+def build_graph(
+    name: str, avals: Sequence[ArrayType], function: Callable[..., Sequence[Any]]
+) -> Graph:
+    """Return the graph of a function of tracers, for rules of operations that hold graphs.
 
-
-def _call_reference(*operands: Any, graph: Graph, name: str) -> tuple[Any, ...]:
-    return tuple(evaluate(graph, (), operands))
-
-
-def _call_derivative(operands: Any, tangents: Any, params: Any, mode: Any) -> tuple[Any, Any]:
-    """Run the primal part and the linear part of the linearized graph as two calls.
-
-    The primal part returns the outputs and the residuals; the linear part takes the residuals and
-    the tangents that are not zero. In forward mode both land in one trace, in a linearization in
-    two.
+    `function` is given one tracer for each type and returns the list of outputs; all it uses of
+    what is traced must be among its arguments.
     """
-    name = params["name"]
-    nonzero = tuple(t is not None for t in tangents)
-    split = mode.linearize(params["graph"], nonzero)
-    results = bind_primitive(call, operands, {"graph": split.primal, "name": name})
-    count = split.output_count
-    outs, residuals = results[:count], split.gather_residuals(results[count:], operands)
-    if not any(split.nonzero_outputs):
-        return outs, (None,) * count
-    live = [t for t in tangents if t is not None]
-    out_tangents = iter(
-        bind_primitive(call, (*residuals, *live), {"graph": split.linear, "name": name})
-    )
-    return outs, tuple(next(out_tangents) if flag else None for flag in split.nonzero_outputs)
+    trace = Trace(name, inline_arrays=True)
+    inputs = [trace.input(aval) for aval in avals]
+    graph, constants = trace.finish(function(*inputs))
+    assert not constants, name
+    return graph
 
 
-def _call_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> tuple[Any, ...]:
-    linear = tuple(is_linear(operand) for operand in operands)
-    given = tuple(ct is not None for ct in cts)
-    transposed = mode.transpose(params["graph"], linear, given)
-    residuals = [operand for operand in operands if not is_linear(operand)]
-    results = iter(
-        bind_primitive(
-            call,
-            (*residuals, *[ct for ct in cts if ct is not None]),
-            {"graph": transposed.graph, "name": params["name"]},
+def higher_order(
+    name: str,
+    execute: Callable[..., Sequence[Any]],
+    *,
+    doc: str,
+    type_rule: Callable[..., Any],
+    derivative: Callable[..., Any],
+    transpose: Callable[..., Any],
+    batch: Callable[..., Any],
+    inlined: Callable[..., Any] | None = None,
+    prune: Callable[..., Any] | None = None,
+    separate: Callable[..., Any] | None = None,
+    taylor: Callable[..., Any] | None = None,
+) -> Primitive:
+    """Declare an operation that holds graphs (the rules' signatures are in ir/primitive.py)."""
+    primitive = register(
+        Primitive(
+            name=name,
+            kind="higher_order",
+            doc=doc,
+            type_rule=type_rule,
+            reference=lambda *operands, **params: execute_held(primitive, operands, params),
+            differentiate=None,
+            transpose=transpose,
+            batch=batch,
+            multiple_outputs=True,
+            derivative=derivative,
+            execute=execute,
+            inlined=inlined,
+            prune=prune,
+            separate=separate,
+            taylor=taylor,
+            samples=Samples(params=()),
         )
     )
-    return tuple(next(results) if flag else None for flag in transposed.nonzero)
+    return primitive
 
 
-def _call_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any) -> Any:
-    graph, out_batched = mode.batch(params["graph"], size, tuple(batched))
-    outs = bind_primitive(call, operands, {"graph": graph, "name": params["name"]})
-    return outs, out_batched
+def zeros(aval: ArrayType) -> Any:
+    """Return zeros of a type, as a value that takes no memory (of an open type: no rows)."""
+    if aval.is_open:
+        return np.zeros([0 if size == UNKNOWN else size for size in aval.shape], aval.dtype)
+    return np.broadcast_to(aval.dtype.type(0), aval.shape)
 
 
-call = register(
-    Primitive(
-        name="call",
-        kind="higher_order",
-        doc="Run a graph (without constants) on the operands.",
-        type_rule=_call_type,
-        reference=_call_reference,
-        differentiate=None,
-        transpose=_call_transpose,
-        batch=_call_batch,
-        multiple_outputs=True,
-        derivative=_call_derivative,
-        inlined=lambda params: params["graph"],
-        samples=Samples(params=()),
-    )
-)
+def filled(values: Iterable[Any], flags: Iterable[bool], avals: Iterable[ArrayType]) -> list[Any]:
+    """Return one value per flag that is set: those given, zeros in place of None."""
+    return [
+        zeros(aval.strong()) if value is None else value
+        for value, flag, aval in zip(values, flags, avals, strict=True)
+        if flag
+    ]
+
+
+def scattered(values: Iterable[Any], flags: Iterable[bool]) -> list[Any]:
+    """Return one entry per flag: the next value where it is set, else None."""
+    rest = iter(values)
+    return [next(rest) if flag else None for flag in flags]
+
+
+def reordered(graph: Graph, order: Sequence[int]) -> Graph:
+    """Return a graph that takes its inputs in another order: `order[i]` is the old place of i."""
+    if list(order) == list(range(len(graph.inputs))):
+        return graph
+    inputs = [graph.inputs[i] for i in order]
+    return make_graph(inputs, graph.constants, graph.eqns, graph.outputs)
+
+
+def stacked_type(aval: ArrayType, length: int | None) -> ArrayType:
+    """Return the type of `length` values of a type along a new first axis (None: open)."""
+    return array_type((UNKNOWN if length is None else length, *aval.shape), aval.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import dtypes as element_types
-from autodiff.ir.avals import ArrayType, array_type, type_of
+from autodiff.ir.avals import UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.graph import Params
 from autodiff.ir.primitive import Primitive, Samples, primitives
@@ -96,12 +96,16 @@ def _broadcast_reference(x: Any, *, shape: Shape, axes: Shape) -> Any:
     full = [1] * len(shape)
     for axis, size in zip(axes, x_shape, strict=True):
         full[axis] = size
+    if UNKNOWN in shape:  # an open axis is one of the operand's
+        shape = tuple(full[i] if size == UNKNOWN else size for i, size in enumerate(shape))
     return np.broadcast_to(np.reshape(x, full) if tuple(full) != x_shape else x, shape)
 
 
 def _broadcast_type(x: ArrayType, *, shape: Shape, axes: Shape) -> ArrayType:
     assert len(axes) == x.ndim, (x, shape, axes)
-    assert all(n in (1, shape[a]) for n, a in zip(x.shape, axes, strict=True)), (x, shape, axes)
+    assert all(
+        n in (1, shape[a]) or UNKNOWN in (n, shape[a]) for n, a in zip(x.shape, axes, strict=True)
+    ), (x, shape, axes)
     return array_type(shape, x.dtype)
 
 

@@ -17,7 +17,7 @@ from autodiff.base.array_modules import common_module
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
-from autodiff.ir.evaluate import evaluate, evaluate_equations, read
+from autodiff.ir.evaluate import copy_of, evaluate, evaluate_equations, read
 from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar, make_graph
 from autodiff.passes.pipeline import simplify
 
@@ -30,6 +30,8 @@ CAPACITY = 1024
 
 class Executable:
     """A graph ready to run on NumPy or CuPy arrays.
+
+    A graph with loops is compiled at once, since its bodies run many times.
 
     Called with the graph's inputs, it returns the list of its outputs as fresh arrays: none shares
     memory with an input, a constant or another output, and all are ndarrays, 0-d ones included.
@@ -46,6 +48,7 @@ class Executable:
         self._graph = graph
         self._donated = donated
         self._programs: dict[ModuleType, _Program] = {}
+        compile_now = compile_now or any(map(_stays_held, graph.eqns))
         self._runs = settings().compile_after if compile_now else 0
 
     def __call__(self, *arguments: Any) -> list[Any]:
@@ -75,23 +78,9 @@ class Executable:
             run = partial(_evaluated, graph)
             return _Program(run, literals, everything, _needed_on_device(graph, module))
         with seldom_collected():
-            program = self._compiled(module)
+            program = _compiled(simplify(self._graph), module, self._donated)
         self._programs[module] = program
         return program
-
-    def _compiled(self, module: ModuleType) -> _Program:
-        graph, literals = _lifted(simplify(self._graph), module)
-        copied = shared_outputs(graph, self._donated)
-        if len(graph.eqns) > LONGEST_PROGRAM:
-            return _Program(
-                partial(_evaluated, graph), literals, copied, _needed_on_device(graph, module)
-            )
-        emitted = emit_array_program(graph)
-        if "source" in settings().debug:
-            print(emitted.source, file=sys.stderr)
-        names = dict(emitted.names)
-        exec(compile(emitted.source, "<autodiff program>", "exec"), names)
-        return _Program(names["program"], literals, copied, _needed_on_device(graph, module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +98,57 @@ class _Program:
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
     return evaluate(graph, (), arguments)
+
+
+def _stays_held(eqn: Eqn) -> bool:
+    return eqn.primitive.holds_graphs and eqn.primitive.inlined is None
+
+
+def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozenset()) -> _Program:
+    """Return the program of a simplified graph, with those of the graphs it holds."""
+    graph, literals = _lifted(graph, module)
+    copied = shared_outputs(graph, donated)
+    needed = _needed_on_device(graph, module)
+    if len(graph.eqns) > LONGEST_PROGRAM:
+        return _Program(partial(_evaluated, graph), literals, copied, needed)
+    emitted = emit_array_program(graph, _held_runner(module))
+    if "source" in settings().debug:
+        print(emitted.source, file=sys.stderr)
+    names = dict(emitted.names)
+    exec(compile(emitted.source, "<autodiff program>", "exec"), names)
+    return _Program(names["program"], literals, copied, needed)
+
+
+def _held_runner(module: ModuleType) -> Callable[..., Callable[..., Sequence[Any]]]:
+    """Return the function by which `execute` rules make a held graph callable, compiled once."""
+    functions: dict[tuple[Graph, bool], Callable[..., Sequence[Any]]] = {}
+
+    def run(graph: Graph, fresh: bool = False) -> Callable[..., Sequence[Any]]:
+        function = functions.get((graph, fresh))
+        if function is None:
+            with seldom_collected():
+                program = _compiled(graph, module)
+            function = functions[graph, fresh] = _held_function(program, module, fresh)
+        return function
+
+    return run
+
+
+def _held_function(
+    program: _Program, module: ModuleType, fresh: bool
+) -> Callable[..., Sequence[Any]]:
+    if module is np and not fresh:
+        return program.run  # on NumPy no literals are lifted
+
+    def function(*arguments: Any) -> list[Any]:
+        if module is not np:
+            arguments = tuple(map(module.asarray, arguments))
+        outputs = list(program.run(*arguments, *program.literals))
+        for i in program.copied if fresh else ():
+            outputs[i] = copy_of(outputs[i])
+        return outputs
+
+    return function
 
 
 def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:

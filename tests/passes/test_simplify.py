@@ -54,7 +54,7 @@ def test_every_bit_of_random_programs_is_kept(name):
         for one, other in zip(found, expected, strict=True):
             assert same_bits(one, other), (seed, str(graph), str(after))
         shortened += len(after.eqns) < len(graph.eqns)
-    assert shortened or name == "inline"
+    assert shortened or name in ("inline", "held")  # these leave as many equations, or more
 
 
 @pytest.mark.parametrize("name", PASSES)
