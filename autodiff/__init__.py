@@ -11,6 +11,9 @@ __version__ = "0.1.0"
 
 import autodiff.primitives as _primitives  # noqa: F401 - fills the registry
 from autodiff import nn, numpy, random, scipy, testing, tree
+from autodiff.api.associative_scan import associative_scan
+from autodiff.api.branches import cond, switch
+from autodiff.api.control import fori_loop, map, scan, while_loop
 from autodiff.api.devices import block_until_ready, default_device
 from autodiff.api.inspection import eval_shape, make_graph, show
 from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
@@ -39,11 +42,14 @@ __all__ = [
     "GraphError",
     "LeakedTracerError",
     "MissingRuleError",
+    "associative_scan",
     "at",
     "block_until_ready",
+    "cond",
     "configure",
     "default_device",
     "eval_shape",
+    "fori_loop",
     "grad",
     "hessian",
     "jacfwd",
@@ -54,16 +60,20 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "make_graph",
+    "map",
     "nn",
     "numpy",
     "override",
     "random",
+    "scan",
     "scipy",
     "show",
     "stop_gradient",
+    "switch",
     "testing",
     "tree",
     "value_and_grad",
     "vjp",
     "vmap",
+    "while_loop",
 ]
