@@ -37,6 +37,7 @@ from autodiff.base.errors import (
 from autodiff.base.settings import configure, override
 from autodiff.numpy.indexing import at
 
+
 __all__ = [
     "ConcretizationError",
     "GraphError",

@@ -28,7 +28,7 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
         fn: associative function of two pytrees like `elems`, that acts on the rows of its arguments
             independently, however many there are (elementwise, or batched along `axis`).
         elems: pytree of arrays of one length along `axis`.
-        reverse: begin at the end.
+        reverse: begin at the end: row i is `fn(...fn(xn, xn-1)..., xi)`.
         axis: the axis to go along.
 
     Raises:
@@ -72,8 +72,7 @@ def associative_scan(fn: Function, elems: Any, reverse: bool = False, axis: int 
         return [x[_along(x, axis, part)] for x in xs]
 
     def combine(one: Sequence[Any], other: Sequence[Any]) -> list[Any]:
-        pair = (one, other)[:: -1 if reverse else 1]
-        out = fn(*[pytree.unflatten(tree, xs) for xs in pair])
+        out = fn(pytree.unflatten(tree, one), pytree.unflatten(tree, other))
         _check_combined(fn, out, tree, one)
         return pytree.leaves(out)
 

@@ -484,8 +484,9 @@ def fori_loop(lower: Any, upper: Any, body: Function, init: Any) -> Any:
                 )
             )
         bounds.append(aval)
-    index_type = np.result_type(*[aval.dtype for aval in bounds])
-    weak = all(aval.weak for aval in bounds)
+    strong = [aval.dtype for aval in bounds if not aval.weak]
+    weak = not strong
+    index_type = np.result_type(*strong or [aval.dtype for aval in bounds])
     if type(lower) is Tracer or type(upper) is Tracer:
         return _fori_while(lower, upper, body, init, index_type)
     indices = np.arange(int(lower), max(int(lower), int(upper)), dtype=index_type)

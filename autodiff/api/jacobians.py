@@ -26,9 +26,11 @@ from autodiff.base.source_info import user_line
 from autodiff.ir.avals import ArrayType
 
 
-def _partial(
+def with_selected(
     fun: Callable[..., Any], positions: tuple[int, ...], args: Any, kwargs: Any
 ) -> Callable[..., Any]:
+    """Return a call of `fun` as a function of its arguments at `positions`, the others bound."""
+
     @wraps(fun, updated=())
     def of_selected(*selected: Any) -> Any:
         given = list(args)
@@ -53,14 +55,14 @@ def _linearized(
     selected = [args[i] for i in positions]
     return (
         Linearization(
-            function, _partial(fun, positions, args, kwargs), selected, has_aux, positions
+            function, with_selected(fun, positions, args, kwargs), selected, has_aux, positions
         ),
         single,
         lambda: leaf_paths(fun, selected, positions=positions),
     )
 
 
-def _check_real(
+def check_real(
     function: str,
     what: str,
     names: Callable[[], list[str]],
@@ -68,7 +70,8 @@ def _check_real(
     holomorphic: bool,
     fix: str,
 ) -> None:
-    _check_floating(function, what, names, avals)
+    """Raise a TypeError naming the first leaf that is not real (with `holomorphic`: complex)."""
+    check_floating(function, what, names, avals)
     for i, aval in enumerate(avals):
         if holomorphic and not is_complex(aval.dtype):
             raise TypeError(
@@ -141,7 +144,7 @@ def jacfwd(
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
         at, single, names = _linearized("jacfwd", fun, argnums, has_aux, args, kwargs)
         start = at.start
-        _check_real(
+        check_real(
             "jacfwd",
             "input",
             names,
@@ -201,7 +204,7 @@ def jacrev(
         at, single, names = _linearized("jacrev", fun, argnums, has_aux, args, kwargs)
         start = at.start
         name = function_name(fun)
-        _check_real(
+        check_real(
             "jacrev",
             "output",
             lambda: [
@@ -212,7 +215,7 @@ def jacrev(
             f"return real arrays from {name}, or pass holomorphic=True if it is holomorphic.",
         )
         if not holomorphic:
-            _check_floating("jacrev", "input", names, start.avals)
+            check_floating("jacrev", "input", names, start.avals)
 
         def pull(*cts: Any) -> list[Any]:
             return at.filled(at.pull(cts), start.avals)
@@ -238,9 +241,10 @@ def jacrev(
     return jacobian_of
 
 
-def _check_floating(
+def check_floating(
     function: str, what: str, names: Callable[[], list[str]], avals: Sequence[ArrayType]
 ) -> None:
+    """Raise a TypeError naming the first leaf that is neither real nor complex."""
     for i, aval in enumerate(avals):
         if not is_inexact(aval.dtype):
             raise TypeError(

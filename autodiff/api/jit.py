@@ -6,11 +6,13 @@ import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from functools import update_wrapper
+from itertools import zip_longest
 from types import MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from autodiff.api.named_axes import NamedAxis, axes_at, enclosing_axes
 from autodiff.api.trace import (
     Traced,
     argument_name,
@@ -26,32 +28,57 @@ from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, type_of
-from autodiff.ir.builder import Tracer, bind_primitive, replay
+from autodiff.ir.builder import Tracer, bind_primitive, postponed_effects, replay
+from autodiff.ir.graph import Var
+from autodiff.ir.held import has_effect
 from autodiff.ir.primitive import primitives
-from autodiff.runtime.executor import Executable
+from autodiff.runtime.executor import Executable, executable
 
 
 class _Compiled:
     """One traced combination of types: the graph, and the program made from it on first use.
 
     `is_open`: values of an outer trace are among the constants, so that it must be recorded there.
+    The inputs after the arguments are the positions along the named axes in force, of which
+    `reads_axes` tells the ones that matter. `has_effects`: if it is run while a function is traced,
+    its effects belong to that.
     """
 
-    __slots__ = ("constants", "is_open", "program", "traced")
+    __slots__ = ("constants", "has_effects", "is_open", "program", "reads_axes", "traced")
 
-    def __init__(self, traced: Traced, module: ModuleType, donated: frozenset[int]) -> None:
+    def __init__(
+        self,
+        traced: Traced,
+        module: ModuleType,
+        donated: frozenset[int],
+        axis_inputs: Sequence[Var],
+    ) -> None:
         self.traced = traced
+        self.reads_axes: tuple[bool, ...] = ()
+        if axis_inputs:
+            read = {atom for eqn in traced.graph.eqns for atom in eqn.inputs}
+            read.update(traced.graph.outputs)
+            self.reads_axes = tuple(var in read for var in axis_inputs)
         self.constants = tuple(
             module.asarray(x) if module is not np and type(x) is np.ndarray else x
             for x in traced.constants
         )
         self.is_open = is_traced(self.constants)
+        self.has_effects = any(map(has_effect, traced.graph.eqns))
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
 
     def run(self, inputs: Sequence[Any]) -> Any:
         """Return the function's result on arrays and array scalars."""
-        outputs = self.program(*inputs, *self.constants)
+        program = self.program
+        if self.has_effects:
+            graph = postponed_effects(self.traced.graph, [*inputs, *self.constants])
+            program = program if graph is self.traced.graph else executable(graph)
+        outputs = program(*inputs, *self.constants)
         return pytree.unflatten(self.traced.out_tree, outputs)
+
+
+#: Stands for the position along a named axis where the program does not read it.
+_UNREAD = np.int64(0)
 
 
 def _type_key(leaf: Any) -> Any:
@@ -94,7 +121,8 @@ class JittedFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function; trace it first if this combination of types is new."""
         code_key = settings().code_key
-        is_plain = not (self._has_static or kwargs)
+        axes = enclosing_axes()
+        is_plain = not (self._has_static or kwargs or axes)
         types: list[Any] = []
         if is_plain:  # arrays only: the number of them is the whole structure
             for arg in args:
@@ -111,10 +139,14 @@ class JittedFunction:
             static, args, kwargs = self._split_static(args, kwargs)
         leaves, tree = pytree.flatten((args, kwargs) if kwargs else args)
         key = (len(args) if is_plain else tree, tuple(map(_type_key, leaves)), static, code_key)
+        if axes:
+            key += (tuple((axis.identity, axis.size) for axis in axes),)
         compiled = self._cache.get(key)
         if compiled is None:
-            compiled = self._trace(key, args, kwargs, leaves, tree, static)
+            compiled = self._trace(key, args, kwargs, leaves, tree, static, axes)
         inputs = [array_leaf(leaf) for leaf in leaves]
+        for axis, is_read in zip(axes, compiled.reads_axes, strict=True):
+            inputs.append(axis.position if is_read else _UNREAD)
         if compiled.is_open or is_traced(inputs):
             return self._record(compiled, inputs)
         return compiled.run(inputs)
@@ -157,7 +189,14 @@ class JittedFunction:
         return tuple((name, type(value), value) for name, value in static), dynamic, named
 
     def _trace(
-        self, key: Any, args: Any, kwargs: Any, leaves: list[Any], tree: Any, static: Any
+        self,
+        key: Any,
+        args: Any,
+        kwargs: Any,
+        leaves: list[Any],
+        tree: Any,
+        static: Any,
+        axes: Sequence[NamedAxis],
     ) -> _Compiled:
         taken = {name for name, _, _ in static if isinstance(name, int)}
         count = len(args) + len(taken)
@@ -165,7 +204,7 @@ class JittedFunction:
         check_leaves("jit", self._fun, args, leaves, kwargs, positions)
 
         def apply(*tracers: Any) -> Any:
-            rebuilt = pytree.unflatten(tree, tracers)
+            rebuilt = pytree.unflatten(tree, tracers[: len(leaves)])
             positional, named = rebuilt if kwargs else (rebuilt, {})
             positional = list(positional)
             named = dict(named)
@@ -174,18 +213,23 @@ class JittedFunction:
                     positional.insert(name, value)
                 else:
                     named[name] = value
-            return self._fun(*positional, **named)
+            if not axes:
+                return self._fun(*positional, **named)
+            with axes_at(tracers[len(leaves) :]):
+                return self._fun(*positional, **named)
 
         traced = trace_function(
             apply,
-            [type_of(leaf) for leaf in leaves],
+            [*map(type_of, leaves), *[axis.position.aval for axis in axes]],
             function="jit",
             name=function_name(self._fun),
             values=None,
             inline_literals=True,
         )
         module = common_module(leaves)
-        compiled = _Compiled(traced, module, self._donated_leaves(args, positions, count))
+        donated = self._donated_leaves(args, positions, count)
+        axis_inputs = traced.graph.inputs[len(leaves) :][: len(axes)]
+        compiled = _Compiled(traced, module, donated, axis_inputs)
         self._traces += 1
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
@@ -210,14 +254,10 @@ class JittedFunction:
 
     def _difference(self, key: Any) -> str:
         parts = []
-        for what, new, old in zip(
-            ("the structure", "the types", "the static arguments", "the settings"),
-            key,
-            self._last_key,
-            strict=True,
-        ):
+        names = ("structure", "types", "static arguments", "settings", "named axes")
+        for name, new, old in zip_longest(names, key, self._last_key, fillvalue=()):
             if new != old:
-                parts.append(f"{what} of the call: {_readable(new)} after {_readable(old)}")
+                parts.append(f"the {name} of the call: {_readable(new)} after {_readable(old)}")
         return message(
             "jit",
             f"{function_name(self._fun)} has been traced {self._traces} times; the last time "

@@ -18,7 +18,7 @@ from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, is_arraylike, type_of
-from autodiff.ir.builder import Trace, Tracer, replay
+from autodiff.ir.builder import Trace, Tracer, postponed_effects, replay, tracing
 from autodiff.ir.graph import Graph, hoisted
 from autodiff.runtime.executor import executable
 
@@ -174,7 +174,7 @@ def trace_function(
         trace.input(aval, None if values is None else values[i]) for i, aval in enumerate(avals)
     ]
     try:
-        with seldom_collected():
+        with seldom_collected(), tracing(trace):
             out = apply(*tracers)
             aux: Any = None
             if has_aux:
@@ -240,7 +240,7 @@ def run(graph: Graph, arguments: Sequence[Any]) -> list[Any]:
     for value in arguments:
         if type(value) is Tracer:
             return replay(graph, (), arguments)
-    return executable(graph)(*arguments)
+    return executable(postponed_effects(graph, arguments))(*arguments)
 
 
 def leaf_types(leaves: Sequence[Any]) -> list[ArrayType]:

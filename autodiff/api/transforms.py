@@ -148,7 +148,8 @@ def _check_differentiable(
             )
 
 
-def _check_scalar_output(function: str, fun: Any, traced: Traced, holomorphic: bool) -> None:
+def check_scalar_output(function: str, fun: Any, traced: Traced, holomorphic: bool) -> None:
+    """Raise a TypeError unless a traced function returns one scalar that has a gradient."""
     types = traced.graph.output_types[: traced.out_count]
     name = function_name(fun)
     if traced.out_count != 1 or traced.out_tree.spec is not None:
@@ -236,10 +237,10 @@ def value_and_grad(
     >>> value_and_grad(lambda x: np.sum(x**2))(np.array([1.0, 2.0]))
     (array(5.), array([2., 4.]))
     """
-    return _value_and_grad("value_and_grad", fun, argnums, has_aux, holomorphic, allow_int)
+    return value_and_grad_as("value_and_grad", fun, argnums, has_aux, holomorphic, allow_int)
 
 
-def _value_and_grad(
+def value_and_grad_as(
     function: str,
     fun: Callable[..., Any],
     argnums: Argnums,
@@ -247,6 +248,7 @@ def _value_and_grad(
     holomorphic: bool,
     allow_int: bool,
 ) -> Callable[..., Any]:
+    """Return `value_and_grad` of a function, its errors in the name of `function`."""
     check_callable(function, fun)
 
     @wraps(fun, updated=())
@@ -266,7 +268,7 @@ def _value_and_grad(
             values=inputs,
             has_aux=has_aux,
         )
-        _check_scalar_output(function, fun, traced, holomorphic)
+        check_scalar_output(function, fun, traced, holomorphic)
         wanted = tuple(is_inexact(aval.dtype) for aval in avals) + (False,) * len(traced.constants)
         joined = gradient(traced.graph, wanted)
         results = run(joined.graph, [*inputs, *traced.constants])
@@ -307,7 +309,7 @@ def grad(
     >>> grad(grad(np.tanh))(2.0)
     array(-0.13621869)
     """
-    both = _value_and_grad("grad", fun, argnums, has_aux, holomorphic, allow_int)
+    both = value_and_grad_as("grad", fun, argnums, has_aux, holomorphic, allow_int)
 
     @wraps(fun, updated=())
     def gradient_of(*args: Any, **kwargs: Any) -> Any:
@@ -322,6 +324,7 @@ _CALLS = {
     "jvp": "{0}(f, (x,), (t,)), not {0}(f(x), (x,), (t,))",
     "vjp": "{0}(f, x), not {0}(f(x), x)",
     "linearize": "{0}(f, x), not {0}(f(x), x)",
+    "jet": "{0}(f, (x,), ([x1],)), not {0}(f(x), (x,), ([x1],))",
     "linear_transpose": "{0}(f, x), not {0}(f(x), x)",
 }
 
@@ -347,7 +350,7 @@ def check_callable(function: str, fun: Any) -> None:
         )
 
 
-def _flatten_like(
+def flatten_like(
     function: str,
     what: str,
     value: Any,
@@ -389,7 +392,7 @@ def _flatten_like(
     return leaves
 
 
-class _Primals:
+class Primals:
     """The traced call that jvp, vjp and linearize start from: every argument is differentiated."""
 
     __slots__ = ("avals", "inputs", "traced", "tree", "wanted")
@@ -464,8 +467,8 @@ def jvp(
                     fix=f"write {name}=(x,).",
                 )
             )
-    start = _Primals("jvp", fun, primals, has_aux)
-    flat = _flatten_like("jvp", "tangents", tuple(tangents), start.tree, start.avals, "primals")
+    start = Primals("jvp", fun, primals, has_aux)
+    flat = flatten_like("jvp", "tangents", tuple(tangents), start.tree, start.avals, "primals")
     pushed = jvp_pass(start.traced.graph, start.wanted)
     live = [t for t, flag in zip(flat, start.wanted, strict=False) if flag]
     results = run(pushed.graph, [*start.arguments, *map(array_leaf, live)])
@@ -505,7 +508,7 @@ class Linearization:
         has_aux: bool,
         positions: Sequence[int] | None = None,
     ) -> None:
-        start = self.start = _Primals(function, fun, primals, has_aux, positions)
+        start = self.start = Primals(function, fun, primals, has_aux, positions)
         split: Linearized = linearize_pass(start.traced.graph, start.wanted)
         arguments = start.arguments
         results = run(split.primal, arguments)
@@ -582,7 +585,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     start = at.start
 
     def vjp_fun(ct: Any) -> tuple[Any, ...]:
-        cts = _flatten_like("vjp", "ct", ct, start.traced.out_tree, start.out_types, "the output")
+        cts = flatten_like("vjp", "ct", ct, start.traced.out_tree, start.out_types, "the output")
         pulled = at.pull(
             [
                 array_leaf(c) if is_inexact(aval.dtype) else None
@@ -608,7 +611,7 @@ def linearize(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> 
     start = at.start
 
     def f_jvp(*tangents: Any) -> Any:
-        flat = _flatten_like("linearize", "tangents", tangents, start.tree, start.avals, "primals")
+        flat = flatten_like("linearize", "tangents", tangents, start.tree, start.avals, "primals")
         pushed = at.push([array_leaf(t) for t in flat])[: start.traced.out_count]
         return pytree.unflatten(start.traced.out_tree, at.filled(pushed, start.out_types))
 
@@ -642,7 +645,7 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
 
     def transposed_fun(ct: Any) -> tuple[Any, ...]:
         types = traced.graph.output_types
-        cts = _flatten_like("linear_transpose", "ct", ct, traced.out_tree, types, "the output")
+        cts = flatten_like("linear_transpose", "ct", ct, traced.out_tree, types, "the output")
         flipped = transpose_pass(traced.graph, linear, (True,) * len(cts))
         arguments = [*traced.constants, *map(array_leaf, cts)]
         pulled = iter(run(flipped.graph, arguments))

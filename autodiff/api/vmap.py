@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from autodiff.api.named_axes import axis_identity, named_axis
 from autodiff.api.trace import (
+    Traced,
     argument_name,
     array_leaf,
     check_one_device,
@@ -17,11 +19,12 @@ from autodiff.api.trace import (
     trace_function,
 )
 from autodiff.base import pytree
-from autodiff.base.array_modules import module_of
+from autodiff.base.array_modules import common_module, module_of
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import array_type, is_arraylike, type_of
 from autodiff.ir.builder import Tracer
+from autodiff.ir.graph import Graph
 from autodiff.passes.batch import batch
 from autodiff.primitives.families import batch_to, move_axis
 
@@ -30,6 +33,7 @@ def vmap(
     fun: Callable[..., Any],
     in_axes: Any = 0,
     out_axes: Any = 0,
+    axis_name: Hashable = None,
     axis_size: int | None = None,
     chunk_size: int | None = None,
 ) -> Callable[..., Any]:
@@ -43,12 +47,16 @@ def vmap(
             arguments are mapped over axis 0.
         out_axes: where the mapped axis goes in the output: an int, or a pytree prefix of ints and
             None (None: the output must not depend on the example).
+        axis_name: what `psum`, `pmean`, `axis_index` and the like call the mapped axis inside
+            `fun`: any hashable that is not a tuple, mostly a string. An inner vmap of the same name
+            takes its place while its own function runs.
         axis_size: number of examples, needed where nothing is mapped.
         chunk_size: at most so many examples at once, to bound memory; None takes all.
 
     Raises:
         ValueError: mapped axes differ in size (the message lists arguments and sizes), an axis is
-            out of range, nothing is mapped.
+            out of range, nothing is mapped; `axis_name` is given with `chunk_size`.
+        TypeError: `axis_name` is a tuple or not hashable.
 
     >>> import numpy as np
     >>> vmap(np.dot, in_axes=(0, None))(np.eye(2), np.array([1.0, 2.0]))
@@ -77,6 +85,8 @@ def vmap(
             )
         )
 
+    _check_axis_name(axis_name, chunk_size)
+
     @wraps(fun, updated=())
     def mapped(*args: Any, **kwargs: Any) -> Any:
         leaves, axes, rebuild, names = _mapped_leaves(fun, in_axes, args, kwargs)
@@ -84,32 +94,78 @@ def vmap(
         examples = [
             x if axis is None else _move(x, axis, 0) for x, axis in zip(leaves, axes, strict=True)
         ]
-        if chunk_size is not None and chunk_size < size:
-            parts = [
-                _run_batched(
-                    fun,
-                    [
-                        x if axis is None else x[start : start + chunk_size]
-                        for x, axis in zip(examples, axes, strict=True)
-                    ],
-                    axes,
-                    rebuild,
-                    min(chunk_size, size - start),
-                    0 if out_axes is not None else None,
-                )
-                for start in range(0, size, chunk_size)
-            ]
-            trees = [pytree.flatten(part) for part in parts]
-            tree = trees[0][1]
-            places = pytree.flatten_prefix(out_axes, tree, name="out_axes", function="vmap")
-            joined = [
-                pieces[0] if place is None else _move(_join(pieces), 0, place)
-                for place, *pieces in zip(places, *[flat for flat, _ in trees], strict=True)
-            ]
-            return pytree.unflatten(tree, joined)
-        return _run_batched(fun, examples, axes, rebuild, size, out_axes)
+        identity = None
+        if axis_name is not None:
+            identity = axis_identity(axis_name)
+            examples.append(common_module(leaves).arange(size))
+            axes.append(0)
+        traced = _traced_example(fun, examples, axes, rebuild, size, axis_name)
+        flags = (*[axis is not None for axis in axes], *[False] * len(traced.constants))
+        arguments = [*map(array_leaf, examples), *traced.constants]
+        results, out_mapped = _run_in_chunks(
+            traced.graph, arguments, flags, size, chunk_size, identity
+        )
+        return traced.unflatten(_placed(traced, results, out_mapped, size, out_axes))
 
     return mapped
+
+
+def _run_in_chunks(
+    graph: Graph,
+    arguments: Sequence[Any],
+    flags: tuple[bool, ...],
+    size: int,
+    chunk_size: int | None,
+    identity: Hashable,
+) -> tuple[list[Any], Sequence[bool]]:
+    """Return the outputs for all examples, and which of them have the mapped axis (first).
+
+    `flags` marks the arguments that have it, `identity` is what collectives call it.
+    """
+    step = size if chunk_size is None else min(chunk_size, size)
+    parts: list[list[Any]] = []
+    out_mapped: Sequence[bool] = ()
+    for start in range(0, size, step) if step else (0,):
+        stop = min(start + step, size)
+        part = arguments
+        if stop - start < size:
+            part = [x[start:stop] if flag else x for x, flag in zip(arguments, flags, strict=True)]
+        mapped, out_mapped = batch(graph, stop - start, flags, None, identity)
+        parts.append(run(mapped, part))
+    results = [
+        _join([part[i] for part in parts]) if flag and len(parts) > 1 else parts[0][i]
+        for i, flag in enumerate(out_mapped)
+    ]
+    return results, out_mapped
+
+
+def _check_axis_name(axis_name: Any, chunk_size: int | None) -> None:
+    is_hashable = True
+    try:
+        hash(axis_name)
+    except TypeError:
+        is_hashable = False
+    if not is_hashable or isinstance(axis_name, tuple):
+        raise TypeError(
+            message(
+                "vmap",
+                "axis_name must be hashable, and not a tuple, which stands for several names",
+                f"axis_name={axis_name!r}",
+                line=user_line(),
+                fix="use a string.",
+            )
+        )
+    if axis_name is not None and chunk_size is not None:
+        raise ValueError(
+            message(
+                "vmap",
+                "an axis with a name must be mapped at once, since examples of different chunks "
+                "cannot see each other",
+                f"axis_name={axis_name!r} and chunk_size={chunk_size}",
+                line=user_line(),
+                fix="leave out one of them.",
+            )
+        )
 
 
 def _join(pieces: list[Any]) -> Any:
@@ -247,22 +303,35 @@ def _move(x: Any, source: int, destination: int) -> Any:
     )
 
 
-def _run_batched(
-    fun: Any, examples: list[Any], axes: list[int | None], rebuild: Any, size: int, out_axes: Any
-) -> Any:
+def _traced_example(
+    fun: Any,
+    examples: list[Any],
+    axes: list[int | None],
+    rebuild: Any,
+    size: int,
+    axis_name: Hashable,
+) -> Traced:
+    """Return the function of one example; with `axis_name` the last input is its position."""
     avals = [
         type_of(x) if axis is None else array_type(x.shape[1:], x.dtype)
         for x, axis in zip(examples, axes, strict=True)
     ]
 
     def apply(*tracers: Any) -> Any:
-        args, kwargs = rebuild(tracers)
-        return fun(*args, **kwargs)
+        if axis_name is None:
+            args, kwargs = rebuild(tracers)
+            return fun(*args, **kwargs)
+        args, kwargs = rebuild(tracers[:-1])
+        with named_axis(axis_name, size, tracers[-1]):
+            return fun(*args, **kwargs)
 
-    traced = trace_function(apply, avals, function="vmap", name=function_name(fun), values=None)
-    flags = (*[axis is not None for axis in axes], *[False] * len(traced.constants))
-    graph, out_mapped = batch(traced.graph, size, flags)
-    results = run(graph, [*map(array_leaf, examples), *traced.constants])
+    return trace_function(apply, avals, function="vmap", name=function_name(fun), values=None)
+
+
+def _placed(
+    traced: Traced, results: list[Any], out_mapped: Sequence[bool], size: int, out_axes: Any
+) -> list[Any]:
+    """Return the outputs with the mapped axis where `out_axes` wants it."""
     places = pytree.flatten_prefix(out_axes, traced.out_tree, name="out_axes", function="vmap")
     outputs = []
     for i, (x, mapped, place) in enumerate(zip(results, out_mapped, places, strict=True)):
@@ -297,4 +366,4 @@ def _run_batched(
                 )
             )
         outputs.append(_move(x, 0, place))
-    return traced.unflatten(outputs)
+    return outputs

@@ -40,6 +40,16 @@ def may_mix() -> bool:
     return "cupy" in sys.modules
 
 
+def on_one_device(values: Any) -> Any:
+    """Return values with NumPy's arrays sent to the device that one of the values is on, if any."""
+    if not may_mix():
+        return values
+    module = common_module(values)
+    if module is np:
+        return values
+    return [module.asarray(x) if type(x) is np.ndarray else x for x in values]
+
+
 def common_module(values: Any) -> ModuleType:
     """Return the module that computes on `values`: CuPy if one of them is CuPy's, else NumPy."""
     for value in values:

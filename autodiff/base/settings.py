@@ -95,6 +95,16 @@ TABLE: tuple[Setting, ...] = (
         changes_code=True,
     ),
     Setting(
+        "check",
+        "AUTODIFF_CHECK",
+        frozenset(),
+        _words("nans", "residuals"),
+        "Check while running, comma separated: nans, which raises where the first NaN appears and "
+        "names the operation, its line and the sweep (every graph then runs equation by equation); "
+        "residuals, which raises where a solver returns what does not solve its equation.",
+        changes_code=True,
+    ),
+    Setting(
         "verify",
         "AUTODIFF_VERIFY",
         False,
@@ -129,6 +139,7 @@ class Settings:
     threefry_partitionable: bool
     compile_after: int
     reference: bool
+    check: frozenset[str]
     verify: bool
     debug: frozenset[str]
     retrace_notice: int

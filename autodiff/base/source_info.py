@@ -19,7 +19,12 @@ _NUMPY_DIRECTORY = dirname(np.__file__)
 #: A folder of this package whose files are programs written with it, as a user's are.
 _PROGRAMS = join(PACKAGE_DIRECTORY, "demo")
 
-SourceLine = tuple[CodeType, int]
+#: Code object, instruction offset, and of what a pass has recorded for a derivative the sweep.
+SourceLine = tuple[CodeType, int] | tuple[CodeType, int, str]
+
+#: Sweeps: where a function's values are computed, the derivatives by which tangents are multiplied
+#: with the tangents, and where cotangents go from the outputs to the inputs.
+VALUES, TANGENTS, COTANGENTS = "values", "tangents", "cotangents"
 
 #: File name to whether it is this library's or NumPy's. By name, since a code object hashes its
 #: constants anew on every look-up: 220 ns against 28 ns.
@@ -53,9 +58,21 @@ def user_line(depth: int = 1) -> SourceLine | None:
     return None
 
 
+def in_sweep(line: SourceLine | None, sweep: str) -> SourceLine | None:
+    """Return the same place, marked as recorded for a sweep of its derivative."""
+    return None if line is None else (line[0], line[1], sweep)
+
+
+def sweep_of(line: SourceLine | None) -> str | None:
+    """Return the sweep in which what was recorded at a place is computed; None: not known."""
+    if line is None:
+        return None
+    return line[2] if len(line) == 3 else VALUES
+
+
 def file_and_line(line: SourceLine) -> tuple[str, int]:
     """Return the file name and the line number of a recorded place."""
-    code, offset = line
+    code, offset = line[:2]
     positions = list(code.co_positions())
     number = positions[offset // 2][0] if offset // 2 < len(positions) else None
     return code.co_filename, number if number is not None else code.co_firstlineno

@@ -7,16 +7,21 @@ nothing else, and cannot confuse one derivative with another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
 import numpy as np
 
+from autodiff.base.array_modules import on_one_device
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import ConcretizationError, LeakedTracerError, message
+from autodiff.base.settings import settings
 from autodiff.base.source_info import SourceLine, user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, type_of
+from autodiff.ir.checks import evaluate_checked
 from autodiff.ir.evaluate import evaluate_equations, read
 from autodiff.ir.graph import (
     Atom,
@@ -30,11 +35,15 @@ from autodiff.ir.graph import (
     make_graph,
 )
 from autodiff.ir.graph import params_key as hashable
-from autodiff.ir.held import equation_without_effects
-from autodiff.ir.primitive import Primitive, set_binder
+from autodiff.ir.held import equation_without_effects, has_effect, without_effects
+from autodiff.ir.primitive import Primitive, primitives, set_binder
 from autodiff.ir.tracer import Tracer
 
 _levels = count()
+
+#: The trace of the innermost function being traced, for what has an effect: that belongs to the
+#: function it is written in, whatever its operands.
+_function_traced: ContextVar[Trace | None] = ContextVar("autodiff_function_traced", default=None)
 
 
 class Trace:
@@ -111,14 +120,12 @@ class Trace:
         if type(value) is Tracer:
             if value.recording is self:
                 return value.variable
-            if value.recording.closed:
-                raise leaked(value)
             known = self.captured.get(id(value.variable))
             if known is not None:
                 return known[0]
-            var = self._constant(value.aval, value)
-            self.captured[id(value.variable)] = (var, value)
-            return var
+            if value.recording.closed:
+                raise leaked(value)
+            return self.expect(value)
         if type(value) is Literal:
             return value
         if type(value) in PYTHON_SCALARS:
@@ -130,6 +137,12 @@ class Trace:
         ):
             return Literal(value)
         return self._capture_array(value)
+
+    def expect(self, tracer: Tracer, variable: Var | None = None) -> Var:
+        """Capture a tracer as `variable`, or as a constant; it counts even if its trace closed."""
+        var = self._constant(tracer.aval, tracer) if variable is None else variable
+        self.captured[id(tracer.variable)] = (var, tracer)
+        return var
 
     def _capture_array(self, value: Any) -> Atom:
         """Capture an array as it is now: what the caller writes into it later is not seen."""
@@ -174,8 +187,13 @@ class Trace:
             self.evaluated = len(self.eqns)
             # Effects wait for the run of the finished graph, so that they happen once.
             pending = [equation_without_effects(eqn) for eqn in pending if eqn.outputs]
+            for eqn in pending:
+                for atom in eqn.inputs:
+                    if type(values.get(atom)) is Tracer:  # type: ignore[arg-type]
+                        values[atom] = known_value(values[atom], asked)  # type: ignore[index]
+            run = evaluate_checked if "nans" in settings().check else evaluate_equations
             with np.errstate(all="ignore"):
-                evaluate_equations(pending, values)
+                run(pending, values)
         return values[tracer.variable]
 
     def finish(self, outputs: Sequence[Any]) -> tuple[Graph, list[Any]]:
@@ -199,6 +217,16 @@ class Trace:
     def abandon(self) -> None:
         """Close the trace without a graph, so that nothing it made can be used again."""
         self.closed = True
+
+
+def known_value(value: Any, asked: str) -> Any:
+    """Return what a value is known to be: an array, or a tracer of a trace without values.
+
+    So what is computed for Python's sake is not recorded in the traces around.
+    """
+    while type(value) is Tracer and value.recording.values is not None:
+        value = value.recording.value_of(value, asked)
+    return value
 
 
 def _is_writable(value: Any) -> bool:
@@ -245,14 +273,81 @@ def trace_of(operands: Sequence[Any]) -> Trace | None:
 def bind_primitive(primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
     """Record the operation in its operands' innermost trace, or compute it if there is none."""
     trace = trace_of(operands)
+    if primitive.execute is not None:
+        function = _function_traced.get()
+        if function is not None and _further_in(trace, function) is not trace:
+            eqn = Eqn(primitive, (), params, (), None)
+            if has_effect(eqn):
+                return bind_equation(eqn, operands, function)
     if trace is None:
-        return primitive.reference(*operands, **params)
+        return primitive.reference(*on_one_device(operands), **params)
     atoms = tuple(
         [
             x.variable if type(x) is Tracer and x.recording is trace else trace.capture(x)
             for x in operands
         ]
     )
+    types = primitive.output_types(tuple([atom.aval for atom in atoms]), params)
+    return record(trace, primitive, atoms, params, types)
+
+
+@contextmanager
+def tracing(trace: Trace | None) -> Iterator[None]:
+    """Let effects be recorded in `trace` while a function is traced; None: let them happen."""
+    token = _function_traced.set(trace)
+    try:
+        yield
+    finally:
+        _function_traced.reset(token)
+
+
+def bind_effect(primitive: Primitive, operands: Sequence[Any], params: Params) -> None:
+    """Record an operation with an effect in the function being traced; outside, let it happen."""
+    trace = _further_in(trace_of(operands), _function_traced.get())
+    if trace is None:
+        primitive.reference(*operands, **params)
+    else:
+        _record_in(trace, primitive, operands, params)
+
+
+def bind_equation(eqn: Eqn, operands: Sequence[Any], trace: Trace) -> Any:
+    """Apply an equation's operation to other operands, as `bind_primitive` does.
+
+    If it has an effect it is recorded in `trace` even where its operands are of outer traces, or of
+    none; in that case what it computes stays known.
+    """
+    primitive, params = eqn.primitive, eqn.params
+    if primitive.effect or primitive.execute is not None:
+        found = trace_of(operands)
+        if _further_in(found, trace) is not found and has_effect(eqn):
+            outputs = _record_in(trace, primitive, operands, params)
+            if found is not None or primitive.effect:
+                return outputs
+            params = equation_without_effects(eqn).params
+            return primitive.reference(*operands, **params)
+    return bind_primitive(primitive, operands, params)
+
+
+def postponed_effects(graph: Graph, operands: Sequence[Any]) -> Graph:
+    """Return the graph that may run now on operands that are not traced.
+
+    While a function is traced, its effects are recorded there and the graph returned has none.
+    """
+    function = _function_traced.get()
+    if function is None or not any(map(has_effect, graph.eqns)):
+        return graph
+    _record_in(function, primitives["call"], operands, {"graph": graph, "name": "effects"})
+    return without_effects(graph)
+
+
+def _further_in(one: Trace | None, other: Trace | None) -> Trace | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.level > one.level else one
+
+
+def _record_in(trace: Trace, primitive: Primitive, operands: Sequence[Any], params: Params) -> Any:
+    atoms = tuple([trace.capture(x) for x in operands])
     types = primitive.output_types(tuple([atom.aval for atom in atoms]), params)
     return record(trace, primitive, atoms, params, types)
 
@@ -298,11 +393,17 @@ def replay(graph: Graph, constants: Sequence[Any], arguments: Sequence[Any]) -> 
     env.update(zip(graph.constants, constants, strict=True))
     trace = trace_of(list(env.values()))
     outer = trace.source if trace is not None else None
+    function = _further_in(trace, _function_traced.get())
     try:
         for eqn in graph.eqns:
             if trace is not None:
                 trace.source = eqn.source or outer
-            evaluate_equations((eqn,), env)
+            if function is not None and (eqn.primitive.effect or eqn.primitive.execute is not None):
+                operands = [read(env, atom) for atom in eqn.inputs]
+                outputs = bind_equation(eqn, operands, function)
+                env.update(zip(eqn.outputs, outputs, strict=True))
+            else:
+                evaluate_equations((eqn,), env)
     finally:
         if trace is not None:
             trace.source = outer

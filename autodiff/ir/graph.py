@@ -2,7 +2,7 @@
 
     graph    ::=  "graph" "(" typed* ")" [ "[" typed* "]" ] "{" equation* "return" atom* "}"
     typed    ::=  name ":" type
-    equation ::=  typed ("," typed)* "=" primitive [ "[" params "]" ] atom*
+    equation ::=  [ typed ("," typed)* "=" ] primitive [ "[" params "]" ] atom*
     atom     ::=  name | literal
     type     ::=  dtype [ "[" size ("," size)* "]" ] [ "*" ]        "*": a Python scalar's weak type
     size     ::=  number | "?"                                      "?": known only when it runs

@@ -56,8 +56,14 @@ def equation_without_effects(eqn: Eqn) -> Eqn:
     return Eqn(eqn.primitive, eqn.inputs, params, eqn.outputs, eqn.source)
 
 
-def crosses_axis(eqn: Eqn, axis_name: str) -> bool:
-    """Return whether an equation works across the named mapped axis, itself or in a held graph."""
-    if eqn.primitive.execute is None:
-        return eqn.primitive.collective and eqn.params["axis_name"] == axis_name
-    return any(crosses_axis(inner, axis_name) for graph in held_graphs(eqn) for inner in graph.eqns)
+def is_transient(graph: Graph) -> bool:
+    """Return whether no other graph will ever equal this one.
+
+    So it is where a parameter, which says so by its attribute `transient`, equals only itself.
+    """
+    return any(
+        any(getattr(value, "transient", False) for value in eqn.params.values())
+        or any(map(is_transient, held_graphs(eqn)))
+        for eqn in graph.eqns
+        if eqn.primitive.holds_graphs
+    )

@@ -15,6 +15,7 @@ from autodiff.ir.primitive import primitives
 _COMMENT = re.compile(r"[ ]{2,}# [^\n]*:\d+$", re.MULTILINE)
 _TYPED = re.compile(r"\s*,?\s*([a-z]+): ([a-z]+\d*)(?:\[([\d,?]+)\])?(\*?)")
 _OPERATION = re.compile(r"\s*=\s*(\w+)")
+_EFFECT = re.compile(r"\s*(\w+)")
 _ATOM = re.compile(
     r"[ \t]+(?:(\([^)\s]*\)|[-+\w.]+):([a-z]+\d*)(?:\[([\d,]+)\])?(?!\w)|([a-z]+)\b)"
 )
@@ -85,7 +86,13 @@ def _parameter(reader: _Reader) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
+        pass
+    try:
         return np.dtype(text)
+    except TypeError:
+        raise ValueError(
+            f"parse_graph: a parameter must be plain data or a type, got {text!r}."
+        ) from None
 
 
 def _atoms(reader: _Reader, known: dict[str, Var]) -> list[Atom]:
@@ -123,7 +130,7 @@ def _graph(reader: _Reader) -> Graph:
     eqns = []
     while not reader.take("return"):
         outputs = _typed(reader)
-        operation = reader.match(_OPERATION)
+        operation = reader.match(_OPERATION if outputs else _EFFECT)
         if operation is None or operation[1] not in primitives:
             reader.expect("= <an operation>")
         assert operation is not None

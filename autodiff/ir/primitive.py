@@ -12,6 +12,9 @@ trait or call a rule. The rules' signatures, each over tracers only:
 
 `call(primitive, operands, params)` applies the operation where operands must be prepared.
 `simplify(eqn, made_by)` is the atom that has the equation's value bit for bit, or None.
+`recurrence(order, lower, series, params)`, which an operation seldom needs, is its derivative of
+that order along a curve, from `lower`, its value and derivatives below that, and its operands'
+`series`, value and derivatives up to that, None where zero.
 
 In `transpose` an operand to be differentiated is a `LinearOperand`, the others are values. In
 `batch` the mapped axis of every batched operand and output is its first. `mode` is the pass itself,
@@ -37,7 +40,9 @@ what gives the others, linear in all that is not a value. `taylor` carries deriv
 curve, lists of them, as `passes/jet.py` says.
 
 `effect`: the operation has no outputs and is applied for what it does; it is neither dropped nor
-merged. `collective`: it works across the axis that its parameter `axis_name` names.
+merged. `own_rules`: its derivatives are not those of the graph that is put in its place.
+`transparent`: no rule of it does more than the graph that `inlined` puts in its place, so that this
+may be done before further transformations.
 """
 
 from __future__ import annotations
@@ -107,12 +112,14 @@ class Primitive:
     derivative: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
     inlined: Callable[[Params], Any] | None = None
     simplify: Callable[..., Any] | None = None
+    recurrence: Callable[..., Any] | None = None
     execute: Callable[..., Sequence[Any]] | None = None
     prune: Callable[..., Any] | None = None
     separate: Callable[..., tuple[Sequence[Any], tuple[Any, Sequence[Any], Params]]] | None = None
     taylor: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
     effect: bool = False
-    collective: bool = False
+    own_rules: bool = False
+    transparent: bool = False
     public: str | None = None
     numpy: tuple[Any, ...] = ()
     dtypes: str = "biufc"

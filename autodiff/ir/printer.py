@@ -63,7 +63,8 @@ def _format_param(value: Any, indent: str) -> str:
 def format_equation(eqn: Eqn, names: Mapping[Var, str], indent: str = "") -> str:
     """Return one equation as a line of text.
 
-    A value's text is `name: type`, an operation's `name[parameter=value ...] operands`.
+    A value's text is `name: type`, an operation's `name[parameter=value ...] operands`. Where an
+    operation has no outputs nothing stands before it.
     """
     outputs = ", ".join(f"{names.get(var, '?')}: {var.aval}" for var in eqn.outputs)
     params = ""
@@ -71,7 +72,8 @@ def format_equation(eqn: Eqn, names: Mapping[Var, str], indent: str = "") -> str
         inside = " ".join(f"{k}={_format_param(v, indent)}" for k, v in eqn.params.items())
         params = f"[{inside}]"
     operands = " ".join(_format_atom(atom, names) for atom in eqn.inputs)
-    text = f"{indent}{outputs} = {eqn.primitive.name}{params} {operands}".rstrip()
+    defined = f"{outputs} = " if eqn.outputs else ""
+    text = f"{indent}{defined}{eqn.primitive.name}{params} {operands}".rstrip()
     line = short_line(eqn.source)
     return f"{text:<60}  # {line}" if line else text
 

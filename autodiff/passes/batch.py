@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from autodiff.base.errors import MissingRuleError, message
 from autodiff.ir.avals import ArrayType, array_type
-from autodiff.ir.builder import Trace, bind_primitive
+from autodiff.ir.builder import Trace, bind_equation
 from autodiff.ir.graph import Graph, Literal, Var
-from autodiff.ir.held import crosses_axis
 from autodiff.passes.memo import remembered
 from autodiff.primitives.families import batch_to
 
@@ -21,7 +21,7 @@ class Mode:
     `axis_name` is the name of the mapped axis, for operations that work across it.
     """
 
-    axis_name: str | None
+    axis_name: Hashable
 
     def batch(
         self,
@@ -45,15 +45,15 @@ def batch(
     size: int,
     batched: tuple[bool, ...],
     forced: tuple[bool, ...] | None = None,
-    axis_name: str | None = None,
+    axis_name: Hashable = None,
 ) -> tuple[Graph, tuple[bool, ...]]:
     """Map a graph over a leading axis: `a -> b` becomes `[n, a] -> [n, b]`.
 
     `batched` marks the inputs that have the axis (always their first); the others are shared by all
     examples. Returns the graph, and which outputs have the axis: an equation none of whose operands
-    has it stays as it is, unless it works across the axis called `axis_name`. The outputs marked by
-    `forced` are given the axis in any case. For `b = sum[axes=(0,)] a` the result is
-    `b = sum[axes=(1,)] a`.
+    has it stays as it is. The outputs marked by `forced` are given the axis in any case.
+    `axis_name` is what operations that work across the axis call it. For `b = sum[axes=(0,)] a` the
+    result is `b = sum[axes=(1,)] a`.
     """
     mode = Mode(axis_name)
     trace = Trace("vmap", inline_arrays=True)
@@ -67,8 +67,8 @@ def batch(
         operands = [value for value, _ in pairs]
         flags = [flag for _, flag in pairs]
         primitive = eqn.primitive
-        if not any(flags) and not (axis_name is not None and crosses_axis(eqn, axis_name)):
-            result = bind_primitive(primitive, operands, eqn.params)
+        if not any(flags):
+            result = bind_equation(eqn, operands, trace)
             outs = result if primitive.multiple_outputs else (result,)
             out_flags: Any = (False,) * len(outs)
         elif primitive.batch is None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from autodiff.base.dtypes import is_inexact
 from autodiff.base.errors import MissingRuleError, message
-from autodiff.ir.builder import Trace, bind_primitive
+from autodiff.base.source_info import TANGENTS, in_sweep
+from autodiff.ir.builder import Trace, bind_equation
 from autodiff.ir.evaluate import read
 from autodiff.ir.graph import Eqn, Graph, Var
 
@@ -21,7 +22,8 @@ def carry_tangents(
 ) -> tuple[list[Any], list[Any]]:
     """Record a graph on `primals` beside its derivative on `tangents` (None: zero).
 
-    Each goes to the trace its tracers belong to; `traces` are told each equation's user line.
+    Each goes to the trace its tracers belong to; `traces`, the first of which is that of `primals`,
+    are told each equation's user line.
     Returns the outputs and the output tangents.
     """
     values: dict[Var, Any] = dict(zip(graph.inputs, primals, strict=True))
@@ -34,11 +36,11 @@ def carry_tangents(
         operands = [read(values, a) for a in eqn.inputs]
         eqn_tangents = [moving.get(a) for a in eqn.inputs]  # type: ignore[arg-type]
         if all(t is None for t in eqn_tangents):
-            result = bind_primitive(eqn.primitive, operands, eqn.params)
+            result = bind_equation(eqn, operands, traces[0])
             outs = result if eqn.primitive.multiple_outputs else (result,)
             out_tangents: Sequence[Any] = (None,) * len(outs)
         else:
-            outs, out_tangents = _derive(eqn, operands, eqn_tangents, mode)
+            outs, out_tangents = _derive(eqn, operands, eqn_tangents, traces, mode)
         for var, out, t in zip(eqn.outputs, outs, out_tangents, strict=True):
             values[var] = out
             if t is not None and is_inexact(var.aval.dtype):
@@ -48,12 +50,12 @@ def carry_tangents(
 
 
 def _derive(
-    eqn: Eqn, operands: list[Any], tangents: list[Any], mode: Any
+    eqn: Eqn, operands: list[Any], tangents: list[Any], traces: Sequence[Trace], mode: Any
 ) -> tuple[Sequence[Any], Sequence[Any]]:
     primitive = eqn.primitive
     if primitive.derivative is not None:
         return primitive.derivative(operands, tangents, eqn.params, mode)
-    result = bind_primitive(primitive, operands, eqn.params)
+    result = bind_equation(eqn, operands, traces[0])
     outs = result if primitive.multiple_outputs else (result,)
     if not any(is_inexact(var.aval.dtype) for var in eqn.outputs):
         return outs, (None,) * len(outs)
@@ -63,7 +65,10 @@ def _derive(
                 primitive.name,
                 f"it has no derivative: {primitive.not_differentiable}",
                 line=eqn.source,
-                fix="keep it out of what is differentiated (stop_gradient).",
+                fix="keep it out of what is differentiated (stop_gradient on its operands), or "
+                "give the function around it a derivative of its own (custom_jvp, custom_vjp).",
             )
         )
+    for trace in traces:
+        trace.source = in_sweep(eqn.source, TANGENTS)
     return outs, primitive.differentiate(outs, operands, tangents, eqn.params, mode)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
 
 
-def inline(graph: Graph) -> Graph:
+def inline(graph: Graph, transparent_only: bool = False) -> Graph:
     """Replace every equation that offers a body, at any depth: `b = call[g] a` becomes g's own.
 
-    Graphs that stay held are left to the pass that simplifies them.
+    Graphs that stay held are left to the pass that simplifies them. `transparent_only`: what has
+    rules of its own stays, since the result is to be transformed further.
 
     For `g = {c = sin x; return c}`, `b = call[g] a; d = exp b` becomes `c = sin a; d = exp c`.
     """
@@ -30,6 +31,8 @@ def inline(graph: Graph) -> Graph:
         for eqn in body.eqns:
             inputs = tuple(map(local, eqn.inputs))
             rule = eqn.primitive.inlined
+            if transparent_only and not eqn.primitive.transparent:
+                rule = None
             held = rule(eqn.params) if rule is not None else None
             if held is not None:
                 bound = dict(zip(held.inputs, inputs, strict=True))

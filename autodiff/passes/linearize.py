@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from autodiff.ir.builder import Trace
-from autodiff.ir.graph import Graph, make_graph
+from autodiff.ir.graph import Graph, Var, make_graph
 from autodiff.passes.derivative import carry_tangents
 from autodiff.passes.memo import remembered
+from autodiff.passes.preaccumulate import preaccumulate
+from autodiff.passes.rematerialize import Rematerialized, rematerialize
 from autodiff.passes.split import Split, split
 from autodiff.passes.transpose import Transposed, transpose
 
@@ -26,6 +28,11 @@ class Linearized:
     output_count: int
     forwarded: tuple[int | None, ...]
     nonzero_outputs: tuple[bool, ...]
+
+    @property
+    def graphs(self) -> tuple[Graph, Graph]:
+        """The two graphs."""
+        return self.primal, self.linear
 
     def gather_residuals(self, computed: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
         """Return the residuals in the linear graph's order."""
@@ -49,6 +56,18 @@ class Mode:
         return linearize(graph, nonzero)
 
     @staticmethod
+    def rematerialize(
+        parts: Linearized, saveable: Callable[[Graph], Container[Var]]
+    ) -> Rematerialized:
+        """Make a held graph's linear part compute again what may not be saved."""
+        return rematerialize(parts, saveable)
+
+    @staticmethod
+    def preaccumulate(parts: Linearized) -> Linearized:
+        """Multiply local partials of a held graph's linear part beforehand."""
+        return preaccumulate(parts).parts
+
+    @staticmethod
     def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -> Transposed:
         """Transpose a held graph."""
         return transpose(graph, linear, given)
@@ -59,7 +78,7 @@ class Mode:
         return split(graph, known)
 
 
-@remembered(graphs_of=lambda result: (result.primal, result.linear))
+@remembered(graphs_of=lambda result: result.graphs)
 def linearize(graph: Graph, nonzero: tuple[bool, ...]) -> Linearized:
     """Split the derivative: `a -> b` becomes `a -> (b, res)` and `(res, a') -> b'`, linear in a'.
 

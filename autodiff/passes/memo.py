@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.ir.graph import Graph
+from autodiff.ir.held import is_transient
 from autodiff.ir.verify import verify
 
 Result = TypeVar("Result")
@@ -18,15 +19,20 @@ Result = TypeVar("Result")
 #: Graphs kept per pass; the least recently used are dropped.
 CAPACITY = 1024
 
+#: Graphs kept per pass that will not come again, once what is going on with them is over.
+TRANSIENT_CAPACITY = 16
+
 
 def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
     """Decorate a pass `(graph, *static) -> result` so that equal arguments run it once.
 
-    `graphs_of(result)` lists the graphs in a result: each is verified where the setting says so.
+    What a pass is given first is a graph, or has the attribute `graphs`. `graphs_of(result)` lists
+    the graphs in a result: each is verified where the setting says so.
     """
 
     def decorate(transformation: Callable[..., Result]) -> Callable[..., Result]:
         cache: OrderedDict[Any, Result] = OrderedDict()
+        transient: OrderedDict[Any, Result] = OrderedDict()
         lock = Lock()
 
         @wraps(transformation)
@@ -36,18 +42,29 @@ def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
                 if result is not None:
                     cache.move_to_end(arguments)
                     return result
+                result = transient.get(arguments)
+                if result is not None:
+                    return result
             with seldom_collected():
                 result = transformation(*arguments)
             if settings().verify:
                 for graph in graphs_of(result):
                     verify(graph, transformation.__name__)
+            kept, capacity = cache, CAPACITY
+            first = arguments[0]
+            if any(map(is_transient, (first,) if isinstance(first, Graph) else first.graphs)):
+                kept, capacity = transient, TRANSIENT_CAPACITY
             with lock:
-                cache[arguments] = result
-                if len(cache) > CAPACITY:
-                    cache.popitem(last=False)
+                kept[arguments] = result
+                if len(kept) > capacity:
+                    kept.popitem(last=False)
             return result
 
-        run.forget = cache.clear  # type: ignore[attr-defined]
+        def forget() -> None:
+            cache.clear()
+            transient.clear()
+
+        run.forget = forget  # type: ignore[attr-defined]
         return run
 
     return decorate

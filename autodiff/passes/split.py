@@ -8,7 +8,6 @@ from typing import Any
 
 from autodiff.ir.graph import Eqn, Graph, Literal, Var, make_graph
 from autodiff.ir.held import has_effect
-from autodiff.passes.memo import remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +30,15 @@ class Split:
         return [next(remaining) if i is None else inputs[i] for i in self.forwarded]
 
 
-@remembered(graphs_of=lambda result: (result.known, result.rest))
 def split(graph: Graph, known: tuple[bool, ...]) -> Split:
     """Separate a graph: `(a, c) -> b` becomes `a -> (known b, res)` and `(res, c) -> other b`.
 
     `known` marks the inputs a. An equation all of whose operands are known is known, one with an
     effect never is. For `d = sin a; e = mul d c; return d e` the known graph is
     `d = sin a; return d d` and the rest `e = mul d c; return e` with residual d.
+
+    Both parts are made of the graph's own variables: rules may put these together anew. (So the
+    result is not remembered by structure, as other passes' are.)
 
     Source: Jones, Gomard and Sestoft, "Partial Evaluation and Automatic Program Generation", 1993,
     section 4.4 (offline partial evaluation of a straight-line program).

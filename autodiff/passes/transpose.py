@@ -7,8 +7,8 @@ from typing import Any
 
 from autodiff.base.dtypes import is_inexact
 from autodiff.base.errors import MissingRuleError, message
-from autodiff.base.source_info import SourceLine
-from autodiff.ir.builder import Trace, bind_primitive
+from autodiff.base.source_info import COTANGENTS, SourceLine, in_sweep
+from autodiff.ir.builder import Trace, bind_equation
 from autodiff.ir.evaluate import read
 from autodiff.ir.graph import Eqn, Graph, Params, Var
 from autodiff.ir.primitive import LinearOperand, Primitive
@@ -63,7 +63,7 @@ def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -
             backward.append(_linear_equation(eqn, values, depends))
             continue
         operands = [read(values, a) for a in eqn.inputs]
-        result = bind_primitive(eqn.primitive, operands, eqn.params)
+        result = bind_equation(eqn, operands, trace)
         outs = result if eqn.primitive.multiple_outputs else (result,)
         values.update(zip(eqn.outputs, outs, strict=True))
 
@@ -83,7 +83,7 @@ def transpose(graph: Graph, linear: tuple[bool, ...], given: tuple[bool, ...]) -
         cts = [cotangents.pop(var, None) for var in eqn.outputs]
         if all(ct is None for ct in cts):
             continue
-        trace.source = eqn.source
+        trace.source = in_sweep(eqn.source, COTANGENTS)
         results = _transposed_equation(eqn, cts)
         for operand, ct in zip(eqn.operands, results, strict=True):
             if type(operand) is _LinearVar:

@@ -99,3 +99,4 @@ call = higher_order(
     separate=_call_separate,
     prune=_call_prune,
 )
+call.transparent = True

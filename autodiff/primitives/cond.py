@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autodiff.ir.avals import UNKNOWN, ArrayType, array_type
+from autodiff.ir.avals import UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, make_graph
 from autodiff.ir.primitive import primitives
@@ -164,9 +164,9 @@ def _cond_separate(operands: Any, params: Any, mode: Any) -> Any:
     for p, branch, again in zip(parts, branches, late, strict=True):
         outs = iter(p.known.outputs[: sum(p.known_outputs)])
         mine = [next(outs) if flag else None for flag in p.known_outputs]
-        shown = [atom for atom, flag in zip(mine, common, strict=True) if flag]
+        shown: list[Any] = [atom for atom, flag in zip(mine, common, strict=True) if flag]
         handed = [Var(branch.output_types[i].strong()) for i, flag in enumerate(again) if flag]
-        extra = [atom for atom, flag in zip(mine, again, strict=True) if flag]
+        extra: list[Any] = [atom for atom, flag in zip(mine, again, strict=True) if flag]
         computed = p.known.outputs[sum(p.known_outputs) :]
         firsts.append(make_graph(p.known.inputs, (), p.known.eqns, [*shown, *computed, *extra]))
         own, taken = iter(p.rest.outputs), iter(handed)
@@ -195,7 +195,7 @@ def _cond_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
     given = tuple(ct is not None for ct in cts)
     flipped = [mode.transpose(branch, linear, given) for branch in params["branches"]]
     nonzero = _any_of([t.nonzero for t in flipped])
-    types = [x.aval for x in rest]
+    types = [type_of(x) for x in rest]
     branches = tuple(
         make_graph(
             t.graph.inputs,
@@ -225,16 +225,16 @@ def _cond_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any) 
         return bind_primitive(cond, operands, {"branches": graphs}), forced
     index, *rest = operands
     forced = (True,) * len(branches[0].outputs)
-    results: Any = None
-    for k in reversed(range(len(branches))):
-        graph, _ = mode.batch(branches[k], size, flags, forced)
-        outs = bind_primitive(primitives["call"], rest, {"graph": graph, "name": "cond"})
-        if results is None:
-            results = outs
-            continue
+    found = []
+    for branch in branches:
+        graph, _ = mode.batch(branch, size, flags, forced)
+        params = {"graph": graph, "name": "cond"}
+        found.append(bind_primitive(primitives["call"], rest, params))
+    results = found[-1]
+    for k in reversed(range(len(branches) - 1)):
         limit = index.dtype.type(k)
         mask = bind_primitive(primitives["less_equal"], (index, limit), {})
-        results = [select_lanes(mask, x, y) for x, y in zip(outs, results, strict=True)]
+        results = [select_lanes(mask, x, y) for x, y in zip(found[k], results, strict=True)]
     return results, forced
 
 

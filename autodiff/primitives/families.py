@@ -79,6 +79,31 @@ def add_cotangents(x: Any, y: Any) -> Any:
     return bind_primitive(primitives["add"], (x, y), {})
 
 
+def scaled(x: Any, factor: int) -> Any:
+    """Return `x` times a small whole number, of the type of `x`."""
+    if factor == 1:
+        return x
+    return bind_primitive(primitives["multiply"], (x, full_like_type(x, factor)), {})
+
+
+def negated(x: Any) -> Any:
+    """Return -x."""
+    return bind_primitive(primitives["negative"], (x,), {})
+
+
+def partial_product(x: Any, y: Any) -> Any:
+    """Return the product of two partial derivatives, 0 where one of them is 0.
+
+    They are of one shape, or 0-d.
+    """
+    return bind_primitive(primitives["guarded_multiply"], (x, y), {})
+
+
+def partial_sum(x: Any, y: Any) -> Any:
+    """Return the sum of two partial derivatives, of one shape or 0-d."""
+    return bind_primitive(primitives["add"], (x, y), {})
+
+
 def move_axis(x: Any, source: int, destination: int) -> Any:
     """Return `x` with one axis moved."""
     if source == destination:
@@ -462,6 +487,7 @@ def elementwise(
     numpy: tuple[Any, ...] | None = None,
     outputs: int = 1,
     simplify: Any = None,
+    recurrence: Any = None,
     samples: Samples = _NO_SAMPLES,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:
@@ -469,7 +495,7 @@ def elementwise(
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `simplify`: see ir/primitive.py. `promote`: operand types
+    linear in that operand. `simplify`, `recurrence`: see ir/primitive.py. `promote`: operand types
     to (own operand types, result types); a NumPy ufunc as reference brings its own. `operator`:
     the Python operator (`"add"` for `__add__`).
     """
@@ -507,6 +533,7 @@ def elementwise(
             samples=samples,
             ulp=ulp or {},
             simplify=simplify,
+            recurrence=recurrence,
         )
     )
     for function in primitive.numpy:

@@ -310,10 +310,11 @@ class Stack:
     row to row they are kept apart and padded at the end.
     """
 
-    __slots__ = ("_aval", "_backwards", "_buffer", "_filled", "_kept", "_room")
+    __slots__ = ("_aval", "_backwards", "_buffer", "_filled", "_is_ragged", "_kept", "_room")
 
     def __init__(self, aval: ArrayType, room: int, backwards: bool = False) -> None:
         self._aval = aval
+        self._is_ragged = aval.is_open
         self._room = room
         self._backwards = backwards
         self._filled = 0
@@ -322,7 +323,7 @@ class Stack:
 
     def append(self, row: Any) -> None:
         """Add the next row."""
-        if self._aval.is_open:
+        if self._is_ragged:
             self._kept.append(row)
             return
         buffer = self._buffer

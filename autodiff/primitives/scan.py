@@ -51,7 +51,7 @@ def sections_of(params: Params) -> Sections:
     return Sections(params["consts"], params["carry"])
 
 
-def _count_and_rest(operands: Sequence[Any], params: Params) -> tuple[list[Any], Sequence[Any]]:
+def count_and_rest(operands: Sequence[Any], params: Params) -> tuple[list[Any], Sequence[Any]]:
     """Return the operand that says how many iterations there are, if any, and the others."""
     if params["length"] is None:
         return [operands[0]], operands[1:]
@@ -81,7 +81,7 @@ def _row(x: Any, i: int, aval: ArrayType) -> Any:
 
 def _scan_execute(operands: Any, params: Any, run: Any) -> list[Any]:
     body, count = params["body"], params["carry"]
-    lead, rest = _count_and_rest(operands, params)
+    lead, rest = count_and_rest(operands, params)
     consts, carry, xs = sections_of(params).split(rest)
     length = int(lead[0]) if lead else params["length"]
     step = run(body)
@@ -111,7 +111,7 @@ def _scan_derivative(operands: Any, tangents: Any, params: Any, mode: Any) -> An
     computes values and residuals, and a second one, linear, takes the residuals and the tangents.
     """
     body, sections = params["body"], sections_of(params)
-    lead, rest = _count_and_rest(operands, params)
+    lead, rest = count_and_rest(operands, params)
     moved = tangents[len(lead) :]
     flags = sections.split([t is not None for t in moved])
 
@@ -226,7 +226,7 @@ def divided(
 
 def _scan_separate(operands: Any, params: Any, mode: Any) -> Any:
     body, sections = params["body"], sections_of(params)
-    lead, rest = _count_and_rest(operands, params)
+    lead, rest = count_and_rest(operands, params)
     before = [not is_linear(x) for x in rest]
     parts, carried = known_carry(mode, body, sections, before)
     known_outputs = (*carried, *parts.known_outputs[sections.carry :])
@@ -258,7 +258,7 @@ def _scan_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
     of those of xs.
     """
     body, sections = params["body"], sections_of(params)
-    lead, rest = _count_and_rest(operands, params)
+    lead, rest = count_and_rest(operands, params)
     consts, carry, xs = sections.split(rest)
     is_moving = ([is_linear(x) for x in consts], [True] * len(carry), [is_linear(x) for x in xs])
     linear = tuple(flag for part in is_moving for flag in part)
@@ -331,7 +331,7 @@ def _scan_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
 
 def _scan_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any) -> Any:
     body, sections = params["body"], sections_of(params)
-    lead, rest = _count_and_rest(operands, params)
+    lead, rest = count_and_rest(operands, params)
     has = sections.split(batched[len(lead) :])
     own_count = bool(lead) and batched[0]
 
@@ -396,7 +396,7 @@ def _counted_body(
 
 def _scan_prune(eqn: Eqn, live: tuple[bool, ...], dead_code: Any) -> Eqn:
     params, sections = eqn.params, sections_of(eqn.params)
-    lead, rest = _count_and_rest(eqn.inputs, params)
+    lead, rest = count_and_rest(eqn.inputs, params)
     body, left, keep = live_parts(
         params["body"], sections, live, [False] * sections.carry, dead_code
     )

@@ -49,13 +49,13 @@ from autodiff.primitives.scan import (
 )
 
 
-def _parts(operands: Sequence[Any], params: Params) -> tuple[list[Any], list[Any]]:
+def parts_of(operands: Sequence[Any], params: Params) -> tuple[list[Any], list[Any]]:
     """Return the operands that are constants of the condition, and those of the body."""
     count = params["condition_consts"]
     return list(operands[:count]), list(operands[count:])
 
 
-def _sections(params: Params) -> Sections:
+def while_sections(params: Params) -> Sections:
     """Return how a loop's body divides its inputs."""
     count = len(params["condition"].inputs) - params["condition_consts"]
     return Sections(params["body_consts"], count)
@@ -82,8 +82,8 @@ def _while_type(
 
 
 def _while_execute(operands: Any, params: Any, run: Any) -> list[Any]:
-    body, sections, limit = params["body"], _sections(params), params["max_steps"]
-    fixed, rest = _parts(operands, params)
+    body, sections, limit = params["body"], while_sections(params), params["max_steps"]
+    fixed, rest = parts_of(operands, params)
     consts, carry, _ = sections.split(rest)
     goes_on, step = run(params["condition"]), run(body)
     stacks = [Stack(aval, limit or 1) for aval in body.output_types[sections.carry :]]
@@ -107,8 +107,8 @@ def _while_derivative(operands: Any, tangents: Any, params: Any, mode: Any) -> A
     In one loop where nothing needs to be kept, otherwise in two: the second is a scan over the
     residuals that the first has stacked.
     """
-    body, sections = params["body"], _sections(params)
-    fixed, rest = _parts(operands, params)
+    body, sections = params["body"], while_sections(params)
+    fixed, rest = parts_of(operands, params)
     moved = tangents[len(fixed) :]
     flags = sections.split([t is not None for t in moved])
     push = mode.linearize if mode.keeps_residuals else mode.jvp
@@ -129,7 +129,7 @@ def _while_derivative(operands: Any, tangents: Any, params: Any, mode: Any) -> A
             (*fixed, *consts, *t_consts, *carry, *t_carry),
             {
                 **params,
-                "condition": _with_more_carry(params["condition"], t_carry),
+                "condition": with_more_carry(params["condition"], t_carry),
                 "body": joint_body(pushed, body, (*flags[0], *carried), sections),
                 "body_consts": len(consts) + len(t_consts),
             },
@@ -154,7 +154,7 @@ def _while_derivative(operands: Any, tangents: Any, params: Any, mode: Any) -> A
     return _with_steps(values, steps, moved_outs, len(carry))
 
 
-def _with_more_carry(condition: Graph, more: Sequence[Any]) -> Graph:
+def with_more_carry(condition: Graph, more: Sequence[Any]) -> Graph:
     """Return a condition that is handed further carried values, and leaves them alone."""
     unused = [Var(type_of(x).strong()) for x in more]
     return make_graph((*condition.inputs, *unused), (), condition.eqns, condition.outputs)
@@ -170,8 +170,8 @@ def _with_steps(values: Any, steps: Any, tangents: Any, carry: int) -> tuple[Any
 
 def _while_separate(operands: Any, params: Any, mode: Any) -> Any:
     """Run the loop on what is known; what is linear in the rest becomes a scan."""
-    body, sections = params["body"], _sections(params)
-    fixed, rest = _parts(operands, params)
+    body, sections = params["body"], while_sections(params)
+    fixed, rest = parts_of(operands, params)
     before = [not is_linear(x) for x in rest]
     parts, carried = known_carry(mode, body, sections, before)
     condition = params["condition"]
@@ -221,8 +221,8 @@ def _while_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any)
 
     Lanes that are done keep their carry, and each has its own number of iterations.
     """
-    body, condition, sections = params["body"], params["condition"], _sections(params)
-    fixed, rest = _parts(operands, params)
+    body, condition, sections = params["body"], params["condition"], while_sections(params)
+    fixed, rest = parts_of(operands, params)
     has_fixed, has_rest = list(batched[: len(fixed)]), list(batched[len(fixed) :])
     has = sections.split(has_rest)
     rows = len(body.outputs) - sections.carry
@@ -291,8 +291,8 @@ def _lanes_body(
 
 
 def _while_prune(eqn: Eqn, live: tuple[bool, ...], dead_code: Any) -> Eqn:
-    params, sections = eqn.params, _sections(eqn.params)
-    fixed, rest = _parts(eqn.inputs, params)
+    params, sections = eqn.params, while_sections(eqn.params)
+    fixed, rest = parts_of(eqn.inputs, params)
     condition = dead_code(params["condition"])
     asked = {atom for e in condition.eqns for atom in e.inputs} | set(condition.outputs)
     needed = [var in asked for var in condition.inputs[len(fixed) :]]

@@ -17,8 +17,11 @@ from autodiff.base.array_modules import common_module
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
+from autodiff.ir.checks import run_checked
 from autodiff.ir.evaluate import copy_of, evaluate, evaluate_equations, read
 from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar, make_graph
+from autodiff.ir.held import has_effect, held_graphs, is_transient
+from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
@@ -71,16 +74,21 @@ class Executable:
 
     def _next_program(self, module: ModuleType) -> _Program:
         values = settings()
+        if "nans" in values.check:
+            return self._by_equations(run_checked, module)
         if self._runs < values.compile_after or values.reference:
             self._runs += 1
-            graph, literals = _lifted(self._graph, module)
-            everything = tuple(range(len(graph.outputs)))
-            run = partial(_evaluated, graph)
-            return _Program(run, literals, everything, _needed_on_device(graph, module))
+            return self._by_equations(_evaluated, module)
         with seldom_collected():
             program = _compiled(simplify(self._graph), module, self._donated)
         self._programs[module] = program
         return program
+
+    def _by_equations(self, evaluator: Callable[..., list[Any]], module: ModuleType) -> _Program:
+        graph, literals = _lifted(self._graph, module)
+        everything = tuple(range(len(graph.outputs)))
+        run = partial(evaluator, graph)
+        return _Program(run, literals, everything, _needed_on_device(graph, module))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,12 @@ def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
 
 
 def _stays_held(eqn: Eqn) -> bool:
-    return eqn.primitive.holds_graphs and eqn.primitive.inlined is None
+    """Return whether an equation holds graphs that stay held, itself or inside those it holds."""
+    if not eqn.primitive.holds_graphs:
+        return False
+    return eqn.primitive.inlined is None or any(
+        _stays_held(inner) for graph in held_graphs(eqn) for inner in graph.eqns
+    )
 
 
 def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozenset()) -> _Program:
@@ -168,7 +181,8 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
 
     eqns = []
     for eqn in graph.eqns:
-        if all(isinstance(atom, Literal) or atom in host for atom in eqn.inputs):
+        is_known = all(isinstance(atom, Literal) or atom in host for atom in eqn.inputs)
+        if is_known and not has_effect(eqn):
             with np.errstate(all="ignore"):
                 evaluate_equations((eqn,), host)
             continue
@@ -220,7 +234,11 @@ def executable(graph: Graph) -> Executable:
         if found is not None:
             _executables.move_to_end(key)
             return found
-        found = _executables[key] = Executable(graph)
+    if is_transient(graph):  # by what it holds; what it comes to may come again
+        inlined = inline(graph)
+        return Executable(inlined) if is_transient(inlined) else executable(inlined)
+    with _lock:
+        found = _executables.setdefault(key, Executable(graph))
         if len(_executables) > CAPACITY:
             _executables.popitem(last=False)
         return found

@@ -116,8 +116,8 @@ def test_a_gpu_where_none_is_usable(monkeypatch):
 
 def test_a_setting_that_is_none():
     names = (
-        "device, default_float, threefry_partitionable, compile_after, reference, verify, debug, "
-        "retrace_notice"
+        "device, default_float, threefry_partitionable, compile_after, reference, check, verify, "
+        "debug, retrace_notice"
     )
     for change in (ad.configure, lambda **changes: ad.override(**changes).__enter__()):
         with refused(
