@@ -10,9 +10,10 @@ transform functions written with `autodiff.numpy` or with plain `numpy`.
 __version__ = "0.1.0"
 
 import autodiff.primitives as _primitives  # noqa: F401 - fills the registry
-from autodiff import nn, numpy, random, scipy, testing, tree
+from autodiff import debug, nn, numpy, random, scipy, testing, tree
 from autodiff.api.associative_scan import associative_scan
 from autodiff.api.branches import cond, switch
+from autodiff.api.callbacks import pure_callback
 from autodiff.api.control import fori_loop, map, scan, while_loop
 from autodiff.api.devices import block_until_ready, default_device
 from autodiff.api.inspection import eval_shape, make_graph, show
@@ -48,6 +49,7 @@ __all__ = [
     "block_until_ready",
     "cond",
     "configure",
+    "debug",
     "default_device",
     "eval_shape",
     "fori_loop",
@@ -65,6 +67,7 @@ __all__ = [
     "nn",
     "numpy",
     "override",
+    "pure_callback",
     "random",
     "scan",
     "scipy",

@@ -25,7 +25,19 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"codegen"}),
     frozenset({"runtime"}),
     frozenset(
-        {"__init__", "api", "numpy", "scipy", "nn", "random", "tree", "testing", "demo", "doctor"}
+        {
+            "__init__",
+            "api",
+            "numpy",
+            "scipy",
+            "nn",
+            "random",
+            "tree",
+            "testing",
+            "debug",
+            "demo",
+            "doctor",
+        }
     ),
 )
 DEPTH = {name: depth for depth, layer in enumerate(LAYERS) for name in layer}
