@@ -15,6 +15,13 @@ from autodiff.api.associative_scan import associative_scan
 from autodiff.api.branches import cond, switch
 from autodiff.api.callbacks import pure_callback
 from autodiff.api.control import fori_loop, map, scan, while_loop
+from autodiff.api.custom_rules import (
+    closure_convert,
+    custom_batching,
+    custom_gradient,
+    custom_jvp,
+    custom_vjp,
+)
 from autodiff.api.devices import block_until_ready, default_device
 from autodiff.api.inspection import eval_shape, make_graph, show
 from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
@@ -28,6 +35,7 @@ from autodiff.api.transforms import (
     value_and_grad,
     vjp,
 )
+from autodiff.api.user_primitives import primitive
 from autodiff.api.vmap import vmap
 from autodiff.base.errors import (
     ConcretizationError,
@@ -47,8 +55,13 @@ __all__ = [
     "associative_scan",
     "at",
     "block_until_ready",
+    "closure_convert",
     "cond",
     "configure",
+    "custom_batching",
+    "custom_gradient",
+    "custom_jvp",
+    "custom_vjp",
     "debug",
     "default_device",
     "eval_shape",
@@ -67,6 +80,7 @@ __all__ = [
     "nn",
     "numpy",
     "override",
+    "primitive",
     "pure_callback",
     "random",
     "scan",
