@@ -11,9 +11,11 @@ __version__ = "0.1.0"
 
 import autodiff.primitives as _primitives  # noqa: F401 - fills the registry
 from autodiff import debug, nn, numpy, random, scipy, testing, tree
+from autodiff.api import checkpoint_policies
 from autodiff.api.associative_scan import associative_scan
 from autodiff.api.branches import cond, switch
 from autodiff.api.callbacks import pure_callback
+from autodiff.api.checkpoint import checkpoint, checkpoint_name
 from autodiff.api.control import fori_loop, map, scan, while_loop
 from autodiff.api.custom_rules import (
     closure_convert,
@@ -46,6 +48,7 @@ from autodiff.base.errors import (
 from autodiff.base.settings import configure, override
 from autodiff.numpy.indexing import at
 
+remat = checkpoint
 
 __all__ = [
     "ConcretizationError",
@@ -55,6 +58,9 @@ __all__ = [
     "associative_scan",
     "at",
     "block_until_ready",
+    "checkpoint",
+    "checkpoint_name",
+    "checkpoint_policies",
     "closure_convert",
     "cond",
     "configure",
@@ -83,6 +89,7 @@ __all__ = [
     "primitive",
     "pure_callback",
     "random",
+    "remat",
     "scan",
     "scipy",
     "show",
