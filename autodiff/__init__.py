@@ -16,7 +16,19 @@ from autodiff.api.associative_scan import associative_scan
 from autodiff.api.branches import cond, switch
 from autodiff.api.callbacks import pure_callback
 from autodiff.api.checkpoint import checkpoint, checkpoint_name
+from autodiff.api.collectives import (
+    all_gather,
+    axis_index,
+    axis_size,
+    pmax,
+    pmean,
+    pmin,
+    ppermute,
+    psum,
+    psum_scatter,
+)
 from autodiff.api.control import fori_loop, map, scan, while_loop
+from autodiff.api.curvature import ggn_vp, hess_diag, hvp, laplacian
 from autodiff.api.custom_rules import (
     closure_convert,
     custom_batching,
@@ -55,8 +67,11 @@ __all__ = [
     "GraphError",
     "LeakedTracerError",
     "MissingRuleError",
+    "all_gather",
     "associative_scan",
     "at",
+    "axis_index",
+    "axis_size",
     "block_until_ready",
     "checkpoint",
     "checkpoint_name",
@@ -72,13 +87,17 @@ __all__ = [
     "default_device",
     "eval_shape",
     "fori_loop",
+    "ggn_vp",
     "grad",
+    "hess_diag",
     "hessian",
+    "hvp",
     "jacfwd",
     "jacobian",
     "jacrev",
     "jit",
     "jvp",
+    "laplacian",
     "linear_transpose",
     "linearize",
     "make_graph",
@@ -86,7 +105,13 @@ __all__ = [
     "nn",
     "numpy",
     "override",
+    "pmax",
+    "pmean",
+    "pmin",
+    "ppermute",
     "primitive",
+    "psum",
+    "psum_scatter",
     "pure_callback",
     "random",
     "remat",

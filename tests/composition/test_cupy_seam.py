@@ -64,6 +64,21 @@ TRANSFORMATIONS = {
     "jacfwd": lambda x: ad.jacfwd(wave)(x),
     "jacrev": lambda x: ad.jacrev(wave)(x),
     "hessian": lambda x: ad.hessian(loss)(x),
+    "hvp": lambda x: ad.hvp(loss, (x,), (x,)),
+    "ggn_vp": lambda x: ad.ggn_vp(wave, loss, x, x),
+    "hess_diag": lambda x: ad.hess_diag(loss)(x),
+    "laplacian": lambda x: ad.laplacian(loss, chunk_size=2)(x),
+    "psum": lambda x: ad.vmap(lambda y: y * ad.psum(wave(y), "i"), axis_name="i")(x),
+    "extrema": lambda x: ad.vmap(ad.grad(lambda y: ad.pmax(wave(y), "i")), axis_name="i")(x),
+    "gather_and_scatter": lambda x: ad.vmap(
+        lambda y: ad.psum_scatter(ad.all_gather(y, "i"), "i"), axis_name="i"
+    )(x),
+    "permute": lambda x: ad.vmap(
+        lambda y: ad.ppermute(y, "i", [(0, 2)]) + ad.axis_index("i"), axis_name="i"
+    )(x),
+    "jit_inside_a_named_map": lambda x: ad.vmap(
+        ad.jit(lambda y: y + ad.axis_index("i") * ad.psum(y, "i")), axis_name="i"
+    )(x),
     "jit_of_grad": lambda x: ad.jit(ad.grad(loss))(x),
     "grad_of_unused": lambda x: ad.grad(lambda x, y: np.sum(x), 1)(x, x),
     "aux": lambda x: ad.grad(lambda x: (loss(x), x * 2.0), has_aux=True)(x),
