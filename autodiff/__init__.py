@@ -37,9 +37,11 @@ from autodiff.api.custom_rules import (
     custom_vjp,
 )
 from autodiff.api.devices import block_until_ready, default_device
+from autodiff.api.implicit import custom_fixed_point, custom_root
 from autodiff.api.inspection import eval_shape, make_graph, show
 from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
 from autodiff.api.jit import jit
+from autodiff.api.linear_systems import custom_linear_solve
 from autodiff.api.stop_gradient import stop_gradient
 from autodiff.api.transforms import (
     grad,
@@ -59,6 +61,7 @@ from autodiff.base.errors import (
 )
 from autodiff.base.settings import configure, override
 from autodiff.numpy.indexing import at
+from autodiff.scipy.sparse.linalg import bicgstab, cg, gmres
 
 remat = checkpoint
 
@@ -72,7 +75,9 @@ __all__ = [
     "at",
     "axis_index",
     "axis_size",
+    "bicgstab",
     "block_until_ready",
+    "cg",
     "checkpoint",
     "checkpoint_name",
     "checkpoint_policies",
@@ -80,14 +85,18 @@ __all__ = [
     "cond",
     "configure",
     "custom_batching",
+    "custom_fixed_point",
     "custom_gradient",
     "custom_jvp",
+    "custom_linear_solve",
+    "custom_root",
     "custom_vjp",
     "debug",
     "default_device",
     "eval_shape",
     "fori_loop",
     "ggn_vp",
+    "gmres",
     "grad",
     "hess_diag",
     "hessian",

@@ -1,5 +1,6 @@
-"""Functions of SciPy's for traced values and plain arrays: `autodiff.scipy.special`."""
+"""Functions of SciPy's for traced values and plain arrays: `special`, and `sparse.linalg`."""
 
+from autodiff.scipy import sparse as sparse
 from autodiff.scipy import special as special
 
-__all__ = ["special"]
+__all__ = ["sparse", "special"]
