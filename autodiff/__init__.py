@@ -40,8 +40,10 @@ from autodiff.api.devices import block_until_ready, default_device
 from autodiff.api.implicit import custom_fixed_point, custom_root
 from autodiff.api.inspection import eval_shape, make_graph, show
 from autodiff.api.jacobians import hessian, jacfwd, jacobian, jacrev
+from autodiff.api.jet import jet
 from autodiff.api.jit import jit
 from autodiff.api.linear_systems import custom_linear_solve
+from autodiff.api.preaccumulate import preaccumulate, preaccumulation_cost
 from autodiff.api.stop_gradient import stop_gradient
 from autodiff.api.transforms import (
     grad,
@@ -104,6 +106,7 @@ __all__ = [
     "jacfwd",
     "jacobian",
     "jacrev",
+    "jet",
     "jit",
     "jvp",
     "laplacian",
@@ -118,6 +121,8 @@ __all__ = [
     "pmean",
     "pmin",
     "ppermute",
+    "preaccumulate",
+    "preaccumulation_cost",
     "primitive",
     "psum",
     "psum_scatter",
