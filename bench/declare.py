@@ -18,7 +18,8 @@ class Peer:
 
     `numpy` is its array namespace. `ready(value)` returns when a result has been computed.
     `trace(f, x)`, `trace_linearized` and `trace_gradient` make the graph of f, of its linearization
-    and of its gradient at x without running them, from scratch on every call.
+    and of its gradient at x without running them, from scratch on every call. `scan(f, init, xs)`
+    and `while_loop(cond, body, init)` are its loops, or Python's where it has none of its own.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Peer:
     trace: Callable[..., Any] | None = None
     trace_linearized: Callable[..., Any] | None = None
     trace_gradient: Callable[..., Any] | None = None
+    scan: Callable[..., Any] | None = None
+    while_loop: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,8 @@ def load() -> Peer:
         trace=trace,
         trace_linearized=trace_linearized,
         trace_gradient=trace_gradient,
+        scan=ad.scan,
+        while_loop=ad.while_loop,
     )
 
 

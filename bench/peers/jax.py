@@ -28,4 +28,6 @@ def load() -> Peer:
         trace=lambda f, x: jax.make_jaxpr(f)(x),
         trace_linearized=trace_linearized,
         trace_gradient=lambda f, x: jax.make_jaxpr(jax.grad(f))(x),
+        scan=jax.lax.scan,
+        while_loop=jax.lax.while_loop,
     )
