@@ -19,11 +19,10 @@ from autodiff.base import pytree
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
-from autodiff.ir.builder import Tracer, bind_primitive
-from autodiff.ir.graph import Graph
+from autodiff.ir.builder import Tracer
 from autodiff.ir.primitive import primitives
 from autodiff.primitives.families import convert
-from autodiff.primitives.higher_order import build_graph
+from autodiff.primitives.higher_order import placed
 
 Function = Callable[..., Any]
 
@@ -117,35 +116,23 @@ def _choose(
         for branch in branches
     ]
     types = _branch_types(function, traced, names)
+    # Every branch takes the constants of all, the same value of several branches once.
     constants: list[Any] = []
     places: dict[int, int] = {}
-    for t in traced:
-        for value in t.constants:
-            if places.setdefault(id(value), len(constants)) == len(constants):
-                constants.append(value)
+    for value in [value for t in traced for value in t.constants]:
+        if id(value) not in places:
+            places[id(value)] = len(leaves) + len(constants)
+            constants.append(value)
+    given = [*avals, *leaf_types(constants)]
     held = tuple(
-        with_output_types(_with_all_constants(t, constants, places, len(avals)), types)
+        with_output_types(
+            placed(t.graph, [*range(len(leaves)), *[places[id(x)] for x in t.constants]], given),
+            types,
+        )
         for t in traced
     )
     outs = apply_held(primitives["cond"], [index, *leaves, *constants], {"branches": held})
     return traced[0].unflatten(outs)
-
-
-def _with_all_constants(
-    traced: Traced, constants: Sequence[Any], places: dict[int, int], count: int
-) -> Graph:
-    """Return a branch's graph with the constants of all branches as its last inputs."""
-    mine = [places[id(value)] for value in traced.constants]
-
-    def branch(*inputs: Any) -> list[Any]:
-        given = [*inputs[:count], *[inputs[count + i] for i in mine]]
-        params = {"graph": traced.graph, "name": "branch"}
-        return list(bind_primitive(primitives["call"], given, params))
-
-    if mine == list(range(len(constants))):
-        return traced.graph
-    types = [*traced.graph.input_types[:count], *leaf_types(constants)]
-    return build_graph("branch", types, branch)
 
 
 def _branch_types(function: str, traced: Sequence[Traced], names: Sequence[str]) -> list[ArrayType]:

@@ -43,8 +43,11 @@ def trace_held(
     apply: Callable[..., Any],
     avals: Sequence[ArrayType],
     near: Sequence[Any],
+    *,
+    values: Sequence[Any] | None = None,
+    has_aux: bool = False,
 ) -> Traced:
-    """Trace `apply`, which calls the user's `fun`, on inputs that have no values.
+    """Trace `apply`, which calls the user's `fun`; `values` are those of its inputs, if it may ask.
 
     `near` are values of the enclosing trace, if any: numbers met while tracing are kept in the
     structure where that one keeps them.
@@ -65,7 +68,8 @@ def trace_held(
         avals,
         function=function,
         name=function_name(fun),
-        values=None,
+        values=values,
+        has_aux=has_aux,
         inline_literals=outer is not None and outer.inline_literals,
     )
 

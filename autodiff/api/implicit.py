@@ -19,15 +19,13 @@ import numpy as np
 
 import autodiff.numpy as anp
 from autodiff.api.control import while_loop
+from autodiff.api.held_functions import apply_held, constants_first, trace_held
 from autodiff.api.linear_systems import (
     Operands,
     Space,
-    bind,
     checked_solution,
-    constants_first,
     function_of,
     require_callable,
-    traced_function,
     transposed,
     unflattened,
     unknowns,
@@ -42,9 +40,9 @@ from autodiff.ir.builder import replay
 from autodiff.ir.graph import Graph, make_graph
 from autodiff.passes.dead_code import dead_code
 from autodiff.passes.linearize import linearize as linearize_pass
-from autodiff.primitives.higher_order import build_graph
+from autodiff.primitives.higher_order import build_graph, placed
 from autodiff.primitives.implicit import root
-from autodiff.primitives.linear_solve import placed, with_zeros
+from autodiff.primitives.linear_solve import with_zeros
 from autodiff.primitives.residuals import ResidualCheck
 
 Function = Callable[..., Any]
@@ -127,7 +125,7 @@ def _root(
     def on_leaves(*tracers: Any) -> Any:
         return space.flatten(f"the output of {name}", f(space.unflatten(tracers)))
 
-    traced = traced_function(space, f, on_leaves, space.avals, guess)
+    traced = trace_held(space.function, f, on_leaves, space.avals, guess)
     fixed = traced.constants
     equation = traced.graph
     if is_fixed_point:
@@ -135,7 +133,7 @@ def _root(
     check = space.check(space.tolerance, space.tolerance)
 
     def search(start: Sequence[Any], constants: Sequence[Any]) -> Any:
-        again = function_of(space, constants_first(traced.graph, count), constants, name)
+        again = function_of(space, constants_first(traced), constants, name)
         found = solve(again, space.unflatten(start))
         return checked_solution(space, function_name(solve), has_aux, found)
 
@@ -143,8 +141,8 @@ def _root(
         found = search(guess, fixed)
         if not is_traced(pytree.leaves(found)):
             return _computed(space, found, has_aux, check, equation, [*guess, *fixed])
-    found = traced_function(
-        space,
+    found = trace_held(
+        space.function,
         solve,
         lambda *tracers: search(tracers[:count], tracers[count:]),
         equation.input_types,
@@ -166,8 +164,8 @@ def _root(
             found = tangent_solve(g, space.unflatten(side))
             return space.flatten(f"the output of {function_name(tangent_solve)}", found)
 
-        return traced_function(
-            space, tangent_solve, apply, [*matrix, *space.avals], [*guess, *fixed]
+        return trace_held(
+            space.function, tangent_solve, apply, [*matrix, *space.avals], [*guess, *fixed]
         )
 
     forward = tangent(linear)
@@ -185,7 +183,7 @@ def _root(
     at_root = [*types[:start], *matrix, *space.avals]
     at = list(range(start, start + len(matrix)))
     side = list(range(start + len(matrix), len(at_root)))
-    result = bind(
+    result = apply_held(
         root,
         operands.values,
         {

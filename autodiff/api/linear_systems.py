@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.api.held_functions import apply_held, constants_first, flatten_arrays, trace_held
 from autodiff.api.trace import (
     Traced,
     array_leaf,
     function_name,
-    is_traced,
     run,
-    trace_function,
 )
 from autodiff.api.transforms import result_array
 from autodiff.base import pytree
@@ -27,13 +26,12 @@ from autodiff.base.errors import MissingRuleError, message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import ArrayType, is_arraylike, type_of
-from autodiff.ir.builder import bind_primitive, trace_of
 from autodiff.ir.graph import Graph
 from autodiff.numpy.operands import inexact
 from autodiff.passes.transpose import transpose as transpose_pass
 from autodiff.primitives.families import convert
-from autodiff.primitives.higher_order import build_graph
-from autodiff.primitives.linear_solve import linear_solve, placed, with_zeros
+from autodiff.primitives.higher_order import placed
+from autodiff.primitives.linear_solve import linear_solve, with_zeros
 from autodiff.primitives.residuals import ResidualCheck
 
 Function = Callable[..., Any]
@@ -123,18 +121,7 @@ def resolution(dtype: np.dtype) -> float:
 
 def unknowns(function: str, name: str, value: Any) -> tuple[list[Any], Space]:
     """Return the leaves of an argument and their space; integers become the default float."""
-    leaves, tree = pytree.flatten(value)
-    for i, leaf in enumerate(leaves):
-        if not is_arraylike(leaf):
-            path = pytree.path_string(name, pytree.paths(tree)[i])
-            raise TypeError(
-                message(
-                    function,
-                    f"every leaf of {name} must be an array or a number",
-                    f"{path}={leaf!r} of type {type(leaf).__name__}",
-                    line=user_line(),
-                )
-            )
+    leaves, tree = flatten_arrays(function, name, value)
     if not leaves:
         raise TypeError(
             message(
@@ -164,36 +151,6 @@ def require_callable(function: str, **given: Any) -> None:
                     fix="pass the function itself, not its result.",
                 )
             )
-
-
-def traced_function(
-    space: Space,
-    fun: Any,
-    apply: Function,
-    avals: Sequence[ArrayType],
-    near: Sequence[Any],
-    values: Sequence[Any] | None = None,
-    has_aux: bool = False,
-) -> Traced:
-    """Trace a user's function; `near` are values in the enclosing trace."""
-    outer = trace_of(near)
-    return trace_function(
-        apply,
-        avals,
-        function=space.function,
-        name=function_name(fun),
-        values=values,
-        has_aux=has_aux,
-        inline_literals=outer is not None and outer.inline_literals,
-    )
-
-
-def constants_first(graph: Graph, count: int) -> Graph:
-    """Return a graph `(x, constants) -> y` of `count` leaves x as `(constants, x) -> y`."""
-    total = len(graph.inputs)
-    types = graph.input_types
-    places = [*range(total - count, total), *range(total - count)]
-    return placed(graph, places, [*types[count:], *types[:count]])
 
 
 def function_of(space: Space, graph: Graph, constants: Sequence[Any], name: str) -> Function:
@@ -234,17 +191,6 @@ class Operands:
         start = len(self.values)
         self.values += values
         return list(range(start, len(self.values)))
-
-
-def bind(primitive: Any, operands: Sequence[Any], params: Any) -> Sequence[Any]:
-    """Apply an operation: recorded if an operand is traced, else compiled and run."""
-    if is_traced(operands):
-        return bind_primitive(primitive, operands, params)
-    avals = [type_of(x) for x in operands]
-    graph = build_graph(
-        primitive.name, avals, lambda *inputs: bind_primitive(primitive, inputs, params)
-    )
-    return run(graph, operands)
 
 
 # ----------------------------------------------------------------------------------- linear systems
@@ -330,10 +276,10 @@ class LinearSystem:
         def apply(*tracers: Any) -> Any:
             return space.flatten(f"the output of {name}", matvec(space.unflatten(tracers)))
 
-        traced = traced_function(space, matvec, apply, space.avals, near)
+        traced = trace_held(space.function, matvec, apply, space.avals, near)
         self.space = space
         self.constants = traced.constants
-        self.graph = constants_first(traced.graph, len(space.avals))
+        self.graph = constants_first(traced)
 
     def function(self, name: str) -> Function:
         """Return the function itself, on trees."""
@@ -374,7 +320,7 @@ class LinearSystem:
                 return checked_solution(space, function_name(user), has_aux, found)
 
             avals = [*known, *space.avals, *starts]
-            return traced_function(space, user, apply, avals, near, has_aux=has_aux)
+            return trace_held(space.function, user, apply, avals, near, has_aux=has_aux)
 
         first = solver(solve, self.graph, "matvec")
         second = None
@@ -389,7 +335,7 @@ class LinearSystem:
         begun = operands.enter(guess)
         given = operands.enter(sides)
         avals = [type_of(x) for x in operands.values]
-        result = bind(
+        result = apply_held(
             linear_solve,
             operands.values,
             {

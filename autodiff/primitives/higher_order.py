@@ -14,7 +14,7 @@ import numpy as np
 from autodiff.ir.avals import UNKNOWN, ArrayType, array_type
 from autodiff.ir.builder import Trace
 from autodiff.ir.evaluate import execute_held
-from autodiff.ir.graph import Graph, make_graph
+from autodiff.ir.graph import Graph, Var, make_graph
 from autodiff.ir.primitive import Primitive, Samples, register
 
 
@@ -99,6 +99,14 @@ def reordered(graph: Graph, order: Sequence[int]) -> Graph:
         return graph
     inputs = [graph.inputs[i] for i in order]
     return make_graph(inputs, graph.constants, graph.eqns, graph.outputs)
+
+
+def placed(graph: Graph, places: Sequence[int], avals: Sequence[ArrayType]) -> Graph:
+    """Return a graph with inputs of types `avals`, of which it reads those at `places`."""
+    inputs = [Var(aval) for aval in avals]
+    for var, place in zip(graph.inputs, places, strict=True):
+        inputs[place] = var
+    return make_graph(inputs, (), graph.eqns, graph.outputs)
 
 
 def stacked_type(aval: ArrayType, length: int | None) -> ArrayType:

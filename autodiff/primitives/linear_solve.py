@@ -22,21 +22,13 @@ from autodiff.base.errors import MissingRuleError, message
 from autodiff.base.source_info import SourceLine
 from autodiff.ir.avals import ArrayType, type_of
 from autodiff.ir.builder import bind_primitive, trace_of
-from autodiff.ir.graph import Graph, Literal, Var, make_graph
+from autodiff.ir.graph import Graph, Literal, make_graph
 from autodiff.primitives.call import call
 from autodiff.primitives.families import batch_to, is_linear
 from autodiff.primitives.higher_order import filled, higher_order, scattered, zeros
 from autodiff.primitives.residuals import ResidualCheck
 
 # ------------------------------------------------------------------------ graphs with shared inputs
-
-
-def placed(graph: Graph, places: Sequence[int], avals: Sequence[ArrayType]) -> Graph:
-    """Return a graph with inputs of types `avals`, of which it reads those at `places`."""
-    inputs = [Var(aval) for aval in avals]
-    for var, place in zip(graph.inputs, places, strict=True):
-        inputs[place] = var
-    return make_graph(inputs, (), graph.eqns, graph.outputs)
 
 
 def with_zeros(graph: Graph, present: Sequence[bool], avals: Sequence[ArrayType]) -> Graph:

@@ -52,6 +52,7 @@ def test_a_leaf_of_the_side_that_is_no_array():
         TypeError,
         "custom_linear_solve: every leaf of b must be an array or a number, "
         "got b['y']='text' of type str.",
+        fix="close over what is not an array instead of passing it.",
     ):
         ad.custom_linear_solve(identity, {"x": B, "y": "text"}, eliminate)  # here
 
