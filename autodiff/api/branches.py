@@ -116,23 +116,37 @@ def _choose(
         for branch in branches
     ]
     types = _branch_types(function, traced, names)
-    # Every branch takes the constants of all, the same value of several branches once.
-    constants: list[Any] = []
-    places: dict[int, int] = {}
-    for value in [value for t in traced for value in t.constants]:
-        if id(value) not in places:
-            places[id(value)] = len(leaves) + len(constants)
-            constants.append(value)
+    constants, places = _common_constants([t.constants for t in traced], len(leaves))
     given = [*avals, *leaf_types(constants)]
     held = tuple(
-        with_output_types(
-            placed(t.graph, [*range(len(leaves)), *[places[id(x)] for x in t.constants]], given),
-            types,
-        )
-        for t in traced
+        with_output_types(placed(t.graph, [*range(len(leaves)), *own], given), types)
+        for t, own in zip(traced, places, strict=True)
     )
     outs = apply_held(primitives["cond"], [index, *leaves, *constants], {"branches": held})
     return traced[0].unflatten(outs)
+
+
+def _common_constants(
+    lists: Sequence[Sequence[Any]], start: int
+) -> tuple[list[Any], list[list[int]]]:
+    """Return the constants of all branches, counted from `start`, and where each one's own are.
+
+    A value that several branches close over is taken once; one that a branch has twice, twice.
+    """
+    constants: list[Any] = []
+    known: dict[tuple[int, int], int] = {}
+    places = []
+    for values in lists:
+        seen: dict[int, int] = {}
+        own = []
+        for value in values:
+            times = seen[id(value)] = seen.get(id(value), 0) + 1
+            if (id(value), times) not in known:
+                known[id(value), times] = start + len(constants)
+                constants.append(value)
+            own.append(known[id(value), times])
+        places.append(own)
+    return constants, places
 
 
 def _branch_types(function: str, traced: Sequence[Traced], names: Sequence[str]) -> list[ArrayType]:

@@ -29,6 +29,9 @@ class Looped:
     vmap = staticmethod(ad.vmap)
     jit = staticmethod(ad.jit)
     checkpoint = staticmethod(ad.checkpoint)
+    sine = staticmethod(lambda x: _sine(x))
+    product = staticmethod(lambda x, y: _product(x, y))
+    snapshots = staticmethod(lambda n: {"checkpoint": n})
     grad = staticmethod(ad.grad)
 
 
@@ -78,6 +81,9 @@ class WrittenOut:
         return f
 
     checkpoint = jit
+    sine = staticmethod(np.sin)
+    product = staticmethod(np.multiply)
+    snapshots = staticmethod(lambda n: {})
     grad = staticmethod(ad.grad)
 
 
@@ -242,7 +248,57 @@ def _grad(random, depth):
     return block
 
 
+def _sine_with_a_rule_of_its_own():
+    @ad.custom_jvp
+    def sine(x):
+        return np.sin(x)
+
+    sine.defjvps(lambda t, out, x: t * np.cos(x))
+    return sine
+
+
+def _product_with_a_rule_of_its_own():
+    @ad.custom_vjp
+    def product(x, y):
+        return x * y
+
+    product.defvjp(
+        lambda x, y: (product(x, y), {"x": x, "y": y}),
+        lambda kept, ct: (ct * kept["y"], ct * kept["x"]),
+    )
+    return product
+
+
+_sine, _product = _sine_with_a_rule_of_its_own(), _product_with_a_rule_of_its_own()
+
+
+def _custom_jvp(random, depth):
+    body = random_block(random, depth)
+    return lambda flow, c, x: 0.5 * body(flow, flow.sine(c), x) + flow.sine(x)
+
+
+def _custom_vjp(random, depth):
+    body = random_block(random, depth)
+    return lambda flow, c, x: flow.product(0.5 * body(flow, c, x), np.cos(c))
+
+
+def _snapshots(random, depth):
+    """A scan reversed from few snapshots of its carry."""
+    body, n, kept = random_block(random, depth), int(random.integers(1, 6)), random.integers(1, 4)
+    rows = random.uniform(-1.0, 1.0, (n, 2))
+
+    def block(flow, c, x):
+        step = lambda v, r: (body(flow, v * r, x), v[0])  # noqa: E731
+        last, ys = flow.scan(step, c, rows, **flow.snapshots(int(kept)))
+        return last + 0.2 * np.sum(ys)
+
+    return block
+
+
 KINDS: tuple[Callable[..., Block], ...] = (
+    _custom_jvp,
+    _custom_vjp,
+    _snapshots,
     _sequence,
     _sum,
     _scan,

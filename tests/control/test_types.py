@@ -210,3 +210,17 @@ def test_a_bound_stops_the_loop_and_its_derivative():
         assert ad.grad(f)(2.0, bound) == (bound + 1) * 2.0**bound
         mapped = ad.vmap(ad.grad(lambda x, b=bound: f(x, b)))(np.array([2.0, 1.0]))
         assert mapped.tolist() == [(bound + 1) * 2.0**bound, bound + 1.0]
+
+
+def test_branches_may_close_over_one_number_several_times():
+    a, b = np.float64(2.0), np.ones(2)
+
+    def f(x):
+        one = lambda v: v * a + b * a + b  # noqa: E731
+        other = lambda v: v - a * b * a  # noqa: E731
+        return ad.switch(0, [one, other], x), ad.switch(1, [one, other], x)
+
+    for function in (f, lambda x: ad.vjp(f, x)[0], ad.jit(f)):
+        first, second = function(np.array([1.0, -1.0]))
+        np.testing.assert_array_equal(first, [5.0, 1.0])
+        np.testing.assert_array_equal(second, [-3.0, -5.0])
