@@ -1,15 +1,21 @@
-"""What every test runs under: each pass's output verified, random numbers the same in every run."""
+"""What every test runs under: each pass's output verified, random numbers the same in every run.
+
+Compiled kernels are kept in a folder of the checkout, which `make clean` removes.
+"""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from autodiff.base.settings import configure
 
-configure(verify=True)
+ROOT = Path(__file__).resolve().parent.parent
+
+configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
 
 @pytest.fixture(autouse=True)

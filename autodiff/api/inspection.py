@@ -10,11 +10,12 @@ from autodiff.api.trace import check_leaves, function_name, leaf_types, trace_fu
 from autodiff.base import pytree
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
-from autodiff.codegen.array_program import emit_array_program
 from autodiff.ir.graph import Graph
 from autodiff.passes.pipeline import simplification_steps, simplify
+from autodiff.runtime.cpu_kernels import schedule_for_cpu
+from autodiff.runtime.executor import sources
 
-STAGES = ("graph", "passes", "source")
+STAGES = ("graph", "passes", "kernels", "source")
 
 
 def make_graph(fun: Callable[..., Any]) -> Callable[..., Graph]:
@@ -77,7 +78,8 @@ def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: An
 
     Args:
         stage: "graph" as traced; "passes", the graph after each simplifying pass that changed it;
-            "source", the program that runs.
+            "kernels", which operations become one kernel, and why others do not; "source", the
+            program that runs, and the text of its kernels where the setting `kernels` is on.
 
     Raises:
         ValueError: `stage` is none of these.
@@ -95,8 +97,10 @@ def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: An
     graph = make_graph(fun)(*args, **kwargs)
     if stage == "graph":
         print(graph)
+    elif stage == "kernels":
+        print(schedule_for_cpu(simplify(graph)))
     elif stage == "source":
-        print(emit_array_program(simplify(graph)).source, end="")
+        print("\n".join(sources(simplify(graph))), end="")
     else:
         print(f"traced:\n{graph}")
         before = graph

@@ -43,6 +43,13 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if number < 0:
+        raise ValueError("a whole number, 0 or more")
+    return number
+
+
 def _words(*choices: str) -> Callable[[str], frozenset[str]]:
     def parse(text: str) -> frozenset[str]:
         words = frozenset(word for word in text.split(",") if word)
@@ -119,11 +126,80 @@ TABLE: tuple[Setting, ...] = (
         "Print to standard error, comma separated: trace, passes, source.",
     ),
     Setting(
+        "dump",
+        "AUTODIFF_DUMP",
+        "",
+        str,
+        "Folder into which every compiled program's graphs, kernels and source are written.",
+    ),
+    Setting(
         "retrace_notice",
         "AUTODIFF_RETRACE_NOTICE",
         8,
         int,
         "How many times `jit` traces one function before it says once what differed.",
+    ),
+    Setting(
+        "kernels",
+        "AUTODIFF_KERNELS",
+        False,
+        _boolean,
+        "Compute compiled graphs of NumPy arrays by generated kernels where these can: several "
+        "operations at a time, each within its stated error.",
+        changes_code=True,
+    ),
+    Setting(
+        "no_fusion",
+        "AUTODIFF_NO_FUSION",
+        False,
+        _boolean,
+        "Make a kernel of every operation by itself, to compare with those that are fused.",
+        changes_code=True,
+    ),
+    Setting(
+        "contract",
+        "AUTODIFF_CONTRACT",
+        True,
+        _boolean,
+        "Let kernels round a product and the sum it goes into once (fused multiply-add).",
+        changes_code=True,
+    ),
+    Setting(
+        "cpu_target",
+        "AUTODIFF_CPU_TARGET",
+        "auto",
+        _one_of("auto", "avx512", "avx2", "sse2", "neon"),
+        "Instruction set of kernels for the CPU: auto takes the widest the machine has.",
+        changes_code=True,
+    ),
+    Setting(
+        "threads",
+        "AUTODIFF_THREADS",
+        0,
+        _count,
+        "Most threads a kernel is divided over; 0 stands for the cores this process may use.",
+    ),
+    Setting(
+        "cache_dir",
+        "AUTODIFF_CACHE_DIR",
+        "auto",
+        str,
+        "Folder of compiled kernels kept on disk: auto is `autodiff` in the user's cache folder, "
+        "off keeps none.",
+    ),
+    Setting(
+        "cache_megabytes",
+        "AUTODIFF_CACHE_MEGABYTES",
+        256,
+        _count,
+        "Size of that folder beyond which the kernels used longest ago are removed.",
+    ),
+    Setting(
+        "user_cache_home",
+        "XDG_CACHE_HOME",
+        "",
+        str,
+        "The user's cache folder; ~/.cache where it is unset or no absolute path.",
     ),
 )
 _BY_NAME = {setting.name: setting for setting in TABLE}
@@ -142,7 +218,16 @@ class Settings:
     check: frozenset[str]
     verify: bool
     debug: frozenset[str]
+    dump: str
     retrace_notice: int
+    kernels: bool
+    no_fusion: bool
+    contract: bool
+    cpu_target: str
+    threads: int
+    cache_dir: str
+    cache_megabytes: int
+    user_cache_home: str
     code_key: tuple[Any, ...]
 
     def __init__(self, values: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from autodiff.ir.evaluate import evaluated, last_uses
 from autodiff.ir.graph import Atom, Eqn, Graph, Params, Var
 from autodiff.ir.printer import name_values
+from autodiff.schedule.fuse import kernel
 
 #: Python operators, by the name a declaration gives.
 _BINARY = {"add": "+", "sub": "-", "mul": "*", "truediv": "/"}
@@ -37,7 +38,7 @@ class ArrayProgram:
     names: dict[str, Any]
 
 
-#: From a held graph (and `fresh`, as in ir/primitive.py) to a function on arrays.
+#: From a held graph (and `fresh`, as in ir/primitive.py), or a kernel, to a function on arrays.
 Runner = Callable[..., Callable[..., Sequence[Any]]]
 
 
@@ -62,7 +63,9 @@ def emit_array_program(graph: Graph, run: Runner = evaluated) -> ArrayProgram:
         if key not in functions:
             functions[key] = f"{primitive.name}_{len(functions)}"
             reference = primitive.reference
-            if primitive.execute is not None:
+            if primitive is kernel:
+                names[functions[key]] = run(eqn.params["spec"])
+            elif primitive.execute is not None:
                 names[functions[key]] = partial(_execute, primitive.execute, eqn.params, run)
             elif eqn.params:
                 names[functions[key]] = partial(reference, **eqn.params)

@@ -15,10 +15,17 @@ trait or call a rule. The rules' signatures, each over tracers only:
 `recurrence(order, lower, series, params)`, which an operation seldom needs, is its derivative of
 that order along a curve, from `lower`, its value and derivatives below that, and its operands'
 `series`, value and derivatives up to that, None where zero.
+`lower(o, *operands, **params)` computes one element in a kernel by the operations of `o`
+(codegen/operations.py): it takes and returns typed values, a tuple of them for several outputs.
 
 In `transpose` an operand to be differentiated is a `LinearOperand`, the others are values. In
 `batch` the mapped axis of every batched operand and output is its first. `mode` is the pass itself,
 for operations that hold graphs.
+
+For generated kernels: `strides(shape, strides, offset, **params)` of a view are the strides and the
+offset, in elements, at which it reads an array that has those (None: it needs a copy). A reduction
+that kernels can compute has `combine(o, x, y)` of two elements, `o` the kernel's operations
+(codegen/operations.py), and `identity(dtype)`, which leaves the other element as it is.
 
 An operation that holds graphs (kind "higher_order") has them among its parameters, each a `Graph`
 without constants or a tuple of such. It has further rules:
@@ -93,6 +100,7 @@ class Primitive:
     `dtypes` lists the kinds of element type it takes (b, i, u, f, c). `public` is the name under
     which `autodiff.numpy` offers it, `numpy` the functions it stands for when they meet a tracer.
     `ulp` maps a type's name to the largest error against the reference, in units in the last place.
+    `lower_kinds` lists the kinds of element type that `lower` takes.
     """
 
     name: str
@@ -107,12 +115,17 @@ class Primitive:
     multiple_outputs: bool = False
     commutative: bool = False
     view: bool = False
+    strides: Callable[..., tuple[Sequence[int], int] | None] | None = None
+    combine: Callable[..., Any] | None = None
+    identity: Callable[..., Any] | None = None
     operator: str | None = None
     call: Callable[..., Any] | None = None
     derivative: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None
     inlined: Callable[[Params], Any] | None = None
     simplify: Callable[..., Any] | None = None
     recurrence: Callable[..., Any] | None = None
+    lower: Callable[..., Any] | None = None
+    lower_kinds: str = "biuf"
     execute: Callable[..., Sequence[Any]] | None = None
     prune: Callable[..., Any] | None = None
     separate: Callable[..., tuple[Sequence[Any], tuple[Any, Sequence[Any], Params]]] | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from autodiff.ir.primitive import Samples, primitives
 from autodiff.primitives.arithmetic import guarded_multiply, reciprocal, where
 from autodiff.primitives.families import elementwise
+from autodiff.primitives.lowering import kernel_math, operation
 
 _LN2 = float(np.log(2.0))
 _LN10 = float(np.log(10.0))
@@ -21,6 +22,7 @@ exp = elementwise(
     doc="e to the power x.",
     jvp=lambda t, out, x: guarded_multiply(t, out),
     samples=_GROWTH,
+    lower=kernel_math("exp"),
 )
 exp2 = elementwise(
     "exp2",
@@ -28,6 +30,7 @@ exp2 = elementwise(
     doc="2 to the power x.",
     jvp=lambda t, out, x: guarded_multiply(t, out * _LN2),
     samples=_GROWTH,
+    lower=kernel_math("exp2"),
 )
 expm1 = elementwise(
     "expm1",
@@ -35,6 +38,7 @@ expm1 = elementwise(
     doc="exp(x) - 1, exact near 0.",
     jvp=lambda t, out, x: guarded_multiply(t, exp(x)),
     samples=_GROWTH,
+    lower=kernel_math("expm1"),
 )
 log = elementwise(
     "log",
@@ -42,6 +46,7 @@ log = elementwise(
     doc="Natural logarithm.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / x),
     samples=_POSITIVE,
+    lower=kernel_math("log"),
 )
 log2 = elementwise(
     "log2",
@@ -49,6 +54,7 @@ log2 = elementwise(
     doc="Logarithm to base 2.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / (x * _LN2)),
     samples=_POSITIVE,
+    lower=kernel_math("log2"),
 )
 log10 = elementwise(
     "log10",
@@ -56,6 +62,7 @@ log10 = elementwise(
     doc="Logarithm to base 10.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / (x * _LN10)),
     samples=_POSITIVE,
+    lower=kernel_math("log10"),
 )
 log1p = elementwise(
     "log1p",
@@ -63,6 +70,7 @@ log1p = elementwise(
     doc="log(1 + x), exact near 0.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / (x + 1)),
     samples=Samples(span=(-0.9, 3.0), points=(-1.0, -0.0, 0.0, 1e-300, np.inf, np.nan)),
+    lower=kernel_math("log1p"),
 )
 sqrt = elementwise(
     "sqrt",
@@ -70,6 +78,7 @@ sqrt = elementwise(
     doc="Square root. The derivative at 0 is inf.",
     jvp=lambda t, out, x: guarded_multiply(t, 0.5 / out),
     samples=_POSITIVE,
+    lower=operation("sqrt"),
 )
 cbrt = elementwise(
     "cbrt",
@@ -78,6 +87,7 @@ cbrt = elementwise(
     jvp=lambda t, out, x: guarded_multiply(t, 1 / (3 * (out * out))),
     dtypes="biuf",
     samples=Samples(span=(0.1, 4.0), points=(-8.0, 0.0, 27.0)),
+    lower=kernel_math("cbrt"),
 )
 
 
@@ -95,6 +105,7 @@ rsqrt = elementwise(
     ),
     jvp=lambda t, out, x: guarded_multiply(t, -0.5 * (out / x)),
     samples=_POSITIVE,
+    lower=kernel_math("rsqrt"),
 )
 
 
@@ -121,7 +132,21 @@ logaddexp = elementwise(
     commutative=True,
     dtypes="biuf",
     samples=Samples(points=(-np.inf, -1000.0, 0.0, 1000.0)),
+    lower=kernel_math("logaddexp"),
 )
+
+
+def _lower_logaddexp2(o: Any, x: Any, y: Any) -> Any:
+    """As NumPy's: the larger + log2(1 + 2**-distance); of equal numbers, infinities too, + 1.
+
+    A NaN in one operand is one in their distance.
+    """
+    wide, other = o.widened(x), o.widened(y)
+    decay = o.math("exp2", o.negative(o.absolute(o.subtract(wide, other))))
+    rest = o.multiply(o.math("log1p", decay), 1 / _LN2)
+    equal = o.equal(wide, other)
+    result = o.add(o.maximum(wide, other), rest)
+    return o.cast(o.where(equal, o.add(wide, 1), result), x.dtype)
 
 
 logaddexp2 = elementwise(
@@ -135,6 +160,7 @@ logaddexp2 = elementwise(
     commutative=True,
     dtypes="biuf",
     samples=Samples(points=(-np.inf, -1000.0, 0.0, 1000.0)),
+    lower=_lower_logaddexp2,
 )
 
 
@@ -151,4 +177,5 @@ ldexp = elementwise(
             random.integers(-4, 5, size=5).astype(np.int32),
         )
     ),
+    lower=lambda o, x, n: o.scale_by_power(x, n),
 )

@@ -29,6 +29,7 @@ from autodiff.ir.primitive import (
     primitives,
     register,
 )
+from autodiff.primitives.lowering import ByReference
 
 INEXACT, REAL = "fc", "biuf"
 FLOAT, NUMERIC, ANY = "f", "iufc", "biufc"
@@ -488,6 +489,8 @@ def elementwise(
     outputs: int = 1,
     simplify: Any = None,
     recurrence: Any = None,
+    lower: Any = None,
+    lower_kinds: str = REAL,
     samples: Samples = _NO_SAMPLES,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:
@@ -495,9 +498,10 @@ def elementwise(
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `simplify`, `recurrence`: see ir/primitive.py. `promote`: operand types
-    to (own operand types, result types); a NumPy ufunc as reference brings its own. `operator`:
-    the Python operator (`"add"` for `__add__`).
+    linear in that operand. `simplify`, `recurrence`, `lower`, `lower_kinds`: see ir/primitive.py;
+    an operation whose reference is an expression needs no `lower` (lowering.py). `promote`: operand
+    types to (own operand types, result types); a NumPy ufunc as reference brings its own.
+    `operator`: the Python operator (`"add"` for `__add__`).
     """
     is_ufunc = isinstance(reference, np.ufunc)
     if promote is None:
@@ -534,8 +538,12 @@ def elementwise(
             ulp=ulp or {},
             simplify=simplify,
             recurrence=recurrence,
+            lower=lower,
+            lower_kinds=lower_kinds,
         )
     )
+    if lower is None and not is_ufunc:
+        primitive.lower = ByReference(primitive)
     for function in primitive.numpy:
         array_functions[function] = primitive
     if operator is not None:
@@ -621,12 +629,15 @@ def reduction(
     not_differentiable: str | None = None,
     dtypes: str = ANY,
     result_dtype: Callable[[np.dtype], Any] = lambda dtype: dtype,
+    combine: Callable[..., Any] | None = None,
+    identity: Callable[..., Any] | None = None,
     samples: Samples | None = None,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:
     """Declare a reduction of one operand over `axes` (a sorted tuple; the axes disappear).
 
-    `reference(x, axes)`; `jvp(t, out, x, axes)`; `transpose(ct, aval, axes)` if linear.
+    `reference(x, axes)`; `jvp(t, out, x, axes)`; `transpose(ct, aval, axes)` if linear; `combine`
+    and `identity` as in ir/primitive.py.
     """
     _demand(
         jvp is not None or not_differentiable is not None or not set(dtypes) & set(INEXACT),
@@ -653,6 +664,8 @@ def reduction(
             transpose=None if transpose is None else transpose_rule,
             batch=partial(_reduction_batch, name),
             not_differentiable=not_differentiable,
+            combine=combine,
+            identity=identity,
             dtypes=dtypes,
             samples=samples
             or Samples(
@@ -679,6 +692,7 @@ def shape_op(
     transpose: Callable[..., Any],
     batch: Callable[..., Any],
     view: bool = False,
+    strides: Callable[..., Any] | None = None,
     simplify: Any = None,
     samples: Samples,
 ) -> Primitive:
@@ -710,6 +724,7 @@ def shape_op(
             transpose=transpose_rule,
             batch=batch_rule,
             view=view,
+            strides=strides,
             simplify=simplify,
             samples=samples,
         )

@@ -24,4 +24,5 @@ binary_exponent = elementwise(
     public=False,
     dtypes="f",
     samples=Samples(points=(-1.5, -0.0, 0.0, 1e-310, 1.0, 2.0, np.inf, np.nan)),
+    lower=lambda o, x: o.binary_exponent(x),
 )

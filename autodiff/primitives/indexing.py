@@ -54,6 +54,10 @@ slice_axes = shape_op(
         "steps": (1, *steps),
     },
     view=True,
+    strides=lambda x, strides, offset, *, starts, stops, steps: (
+        tuple(s * step for s, step in zip(strides, steps, strict=True)),
+        offset + sum(s * start for s, start in zip(strides, starts, strict=True)),
+    ),
     samples=Samples(
         shapes=(((5,),), ((5, 4),), ((3,),), ((0, 2),)),
         params=(

@@ -44,6 +44,21 @@ def _threefry2x32(key0: Any, key1: Any, count0: Any, count1: Any) -> tuple[Any, 
     return in_blocks(_hash, (key0, key1, count0, count1), (_WORD, _WORD))
 
 
+def _lower_threefry2x32(o: Any, key0: Any, key1: Any, count0: Any, count1: Any) -> tuple[Any, Any]:
+    """Return the hash of one block, step by step as `_hash`."""
+    parity = o.bitwise_xor(o.bitwise_xor(key0, key1), int(_PARITY))
+    schedule = (key0, key1, parity)
+    x0, x1 = o.add(count0, key0), o.add(count1, key1)
+    for group in range(5):
+        for rotation in _ROTATIONS[group % 2]:
+            x0 = o.add(x0, x1)
+            turned = o.bitwise_or(o.left_shift(x1, rotation), o.right_shift(x1, 32 - rotation))
+            x1 = o.bitwise_xor(turned, x0)
+        x0 = o.add(x0, schedule[(group + 1) % 3])
+        x1 = o.add(o.add(x1, schedule[(group + 2) % 3]), group + 1)
+    return x0, x1
+
+
 def _words(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     if any(operand != _WORD for operand in operands):
         raise TypeError("threefry2x32 is defined for uint32.")
@@ -62,4 +77,5 @@ threefry2x32 = elementwise(
     public=False,
     not_differentiable="its values are integers",
     samples=Samples(span=(0, 2**32 - 1), points=(0, 1, 2**32 - 1)),
+    lower=_lower_threefry2x32,
 )

@@ -23,6 +23,8 @@ sum_ = reduction(
     doc="Sum over axes, in the operand's own type.",
     jvp=lambda t, out, x, *, axes: sum_(t, axes=axes),
     transpose=lambda ct, aval, *, axes: expand_reduced(ct, aval.shape, axes),
+    combine=lambda o, x, y: o.add(x, y),
+    identity=lambda dtype: dtype.type(-0.0 if element_types.is_inexact(dtype) else 0),
     dtypes="iufc",
 )
 
@@ -55,6 +57,8 @@ prod = reduction(
     lambda x, *, axes: np.prod(x, axis=axes, dtype=x.dtype),
     doc="Product over axes, in the operand's own type. Derivatives are exact beside zeros.",
     jvp=_prod_jvp,
+    combine=lambda o, x, y: o.multiply(x, y),
+    identity=lambda dtype: dtype.type(1),
     dtypes="iufc",
 )
 
@@ -67,6 +71,17 @@ def _extremum_jvp(t: Any, out: Any, x: Any, *, axes: Axes) -> Any:
     return sum_(chosen, axes=axes) / count
 
 
+def _bound(dtype: np.dtype, sign: int) -> Any:
+    """Return the smallest (-1) or largest (1) number of a type, which is infinite if one is."""
+    kind = element_types.kind(dtype)
+    if kind == "b":
+        return dtype.type(sign > 0)
+    if kind in "iu":
+        limits = np.iinfo(dtype)
+        return dtype.type(limits.max if sign > 0 else limits.min)
+    return dtype.type(sign * np.inf)
+
+
 _EXTREMA = Samples(
     shapes=(((5,),), ((3, 4),), ((2, 3, 4),)),
     params=({"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 2)}),
@@ -77,6 +92,8 @@ max_ = reduction(
     lambda x, *, axes: np.max(x, axis=axes),
     doc="Largest element over axes, NaN if one is NaN. Ties share the derivative equally.",
     jvp=_extremum_jvp,
+    combine=lambda o, x, y: o.maximum(x, y),
+    identity=lambda dtype: _bound(dtype, -1),
     samples=_EXTREMA,
 )
 
@@ -85,6 +102,8 @@ min_ = reduction(
     lambda x, *, axes: np.min(x, axis=axes),
     doc="Smallest element over axes, NaN if one is NaN. Ties share the derivative equally.",
     jvp=_extremum_jvp,
+    combine=lambda o, x, y: o.minimum(x, y),
+    identity=lambda dtype: _bound(dtype, 1),
     samples=_EXTREMA,
 )
 
@@ -92,6 +111,8 @@ any_ = reduction(
     "any",
     lambda x, *, axes: np.any(x, axis=axes),
     doc="Whether some element over axes is true.",
+    combine=lambda o, x, y: o.bitwise_or(x, y),
+    identity=lambda dtype: dtype.type(False),
     not_differentiable="its result is bool",
     dtypes="b",
 )
@@ -100,6 +121,8 @@ all_ = reduction(
     "all",
     lambda x, *, axes: np.all(x, axis=axes),
     doc="Whether every element over axes is true.",
+    combine=lambda o, x, y: o.bitwise_and(x, y),
+    identity=lambda dtype: dtype.type(True),
     not_differentiable="its result is bool",
     dtypes="b",
 )

@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from autodiff.base.array_modules import common_module
-from autodiff.ir.primitive import Samples
+from autodiff.ir.builder import Tracer
+from autodiff.ir.primitive import Samples, primitives
 from autodiff.primitives.arithmetic import guarded_multiply
 from autodiff.primitives.blocks import in_blocks
 from autodiff.primitives.exponential import exp
 from autodiff.primitives.families import FLOAT, elementwise
+from autodiff.primitives.lowering import expression, operation
 from autodiff.primitives.special import gaussian
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -34,6 +36,8 @@ _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 def _fma(x: Any, y: Any, z: Any) -> Any:
     """Return x*y + z rounded once; the operands are float32, or float64, and at most broadcast."""
+    if any(isinstance(v, Tracer) for v in (x, y, z)):
+        return fused_multiply_add(x, y, z)
     return _fma_double(x, y, z) if np.result_type(x, y, z) == _DOUBLE else _fma_single(x, y, z)
 
 
@@ -134,6 +138,8 @@ fused_multiply_add = elementwise(
     dtypes=FLOAT,
     public=False,
     samples=Samples(points=(-2.0, -0.0, 0.0, 1.0, 3.0, np.inf, np.nan)),
+    lower=operation("fused_multiply_add"),
+    ulp={"float64": 1},  # the parts of a subnormal product have no digits left
 )
 
 
@@ -147,6 +153,15 @@ def _by_blocks(formula: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return in_blocks(apply_to_block, (x,), (x.dtype,))[0]
 
     return reference
+
+
+def _in_kernels(formula: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return an operation's rule from a formula that computes every branch and then chooses."""
+
+    def of_one_number(x: Any) -> Any:
+        return formula(x if x.dtype.itemsize >= 4 else x.astype(_SINGLE)).astype(x.dtype)
+
+    return expression(of_one_number)
 
 
 def _one_float(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -207,6 +222,11 @@ def _log1p(x: Any) -> Any:
     return value
 
 
+def _log1p_of_one_number(x: Any) -> Any:
+    small = np.abs(x) < x.dtype.type(_SQRT2_MINUS_1)
+    return np.where(small, _log1p_near_zero(x), _log(x.dtype.type(1) + x))
+
+
 def _log1p_near_zero(x: Any) -> Any:
     square = x * x
     ratio = _polynomial(_LOG1P_NUMERATOR, x) / _polynomial(_LOG1P_DENOMINATOR, x)
@@ -224,6 +244,7 @@ reproducible_log = elementwise(
     dtypes=FLOAT,
     public=False,
     samples=Samples(span=(0.1, 4.0), points=(-1.0, 0.0, 1e-30, 1.0, 1e30, np.inf, np.nan)),
+    lower=_in_kernels(_log),
 )
 reproducible_log1p = elementwise(
     "reproducible_log1p",
@@ -234,6 +255,7 @@ reproducible_log1p = elementwise(
     dtypes=FLOAT,
     public=False,
     samples=Samples(span=(-0.9, 3.0), points=(-1.0, -0.0, 0.0, 1e-30, np.inf, np.nan)),
+    lower=_in_kernels(_log1p_of_one_number),
 )
 
 
@@ -323,6 +345,20 @@ def _erfinv(x: Any) -> Any:
     return np.where(np.abs(x) == 1, x * x.dtype.type(np.inf), value * x)
 
 
+def _erf_of_one_number(x: Any) -> Any:
+    return primitives["erf"](x) if x.dtype == _DOUBLE else _erf(x)
+
+
+def _erfinv_of_one_number(x: Any) -> Any:
+    w = -_log1p_of_one_number(x * -x)
+    root = np.sqrt(w)
+    value = x.dtype.type(np.nan)
+    for upper, takes_root, shift, coefficients in reversed(_ERFINV[x.dtype]):
+        argument = (root if takes_root else w) - x.dtype.type(shift)
+        value = np.where(w < x.dtype.type(upper), _polynomial(coefficients, argument), value)
+    return np.where(np.abs(x) == 1, x * x.dtype.type(np.inf), value * x)
+
+
 reproducible_erf = elementwise(
     "reproducible_erf",
     _by_blocks(_erf),
@@ -332,6 +368,7 @@ reproducible_erf = elementwise(
     dtypes=FLOAT,
     public=False,
     samples=Samples(span=(-3.0, 3.0), points=(-np.inf, -4.0, -0.0, 0.0, 1e-30, np.inf, np.nan)),
+    lower=_in_kernels(_erf_of_one_number),
 )
 reproducible_erfinv = elementwise(
     "reproducible_erfinv",
@@ -342,4 +379,5 @@ reproducible_erfinv = elementwise(
     dtypes=FLOAT,
     public=False,
     samples=Samples(span=(-0.99, 0.99), points=(-1.0, -0.0, 0.0, 1e-30, 1.0, 2.0, np.nan)),
+    lower=_in_kernels(_erfinv_of_one_number),
 )

@@ -8,21 +8,25 @@ import numpy as np
 
 from autodiff.ir.primitive import Samples
 from autodiff.primitives.families import elementwise
+from autodiff.primitives.lowering import operation
 
 _POINTS = (-2.5, -1.5, -0.5, -0.0, 0.0, 0.5, 1.5, 2.5, np.inf, np.nan)
 _rounding = partial(
     elementwise, jvp=lambda t, out, x: None, dtypes="biuf", samples=Samples(points=_POINTS)
 )
 
-floor = _rounding("floor", np.floor, doc="Largest integer not above.")
-ceil = _rounding("ceil", np.ceil, doc="Smallest integer not below.")
-trunc = _rounding("trunc", np.trunc, doc="The integer next to it towards 0.")
+floor = _rounding("floor", np.floor, doc="Largest integer not above.", lower=operation("floor"))
+ceil = _rounding("ceil", np.ceil, doc="Smallest integer not below.", lower=operation("ceil"))
+trunc = _rounding(
+    "trunc", np.trunc, doc="The integer next to it towards 0.", lower=operation("trunc")
+)
 rint = elementwise(
     "rint",
     np.rint,
     doc="Nearest integer, halves to even.",
     jvp=lambda t, out, x: None,
     samples=Samples(points=_POINTS),
+    lower=operation("rint"),
 )
 spacing = elementwise(
     "spacing",
@@ -31,6 +35,7 @@ spacing = elementwise(
     jvp=lambda t, out, x: None,
     dtypes="f",
     samples=Samples(points=(-1.0, 0.0, 1.0, 1e10)),
+    lower=operation("spacing"),
 )
 nextafter = elementwise(
     "nextafter",
@@ -39,4 +44,5 @@ nextafter = elementwise(
     jvp=(lambda t, out, x, y: t, None),
     dtypes="f",
     samples=Samples(points=(-1.0, 0.0, 1.0)),
+    lower=operation("nextafter"),
 )

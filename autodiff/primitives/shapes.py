@@ -54,6 +54,7 @@ cast = elementwise(
     samples=Samples(
         points=(-1.5, 0.0, 2.0), params=tuple({"dtype": np.dtype(d)} for d in ("f4", "f8", "i4"))
     ),
+    lower=lambda o, x, *, dtype: o.cast(x, dtype),
 )
 cast.type_rule = lambda x, *, dtype: array_type(x.shape, dtype)
 cast.call = _cast
@@ -86,6 +87,7 @@ bitcast = library_op(
     dtypes="iuf",
 )
 bitcast.view = True
+bitcast.lower = lambda o, x, *, dtype: o.bitcast(x, dtype)
 
 
 # ---------------------------------------------------------------------------- broadcast and friends
@@ -109,6 +111,39 @@ def _broadcast_type(x: ArrayType, *, shape: Shape, axes: Shape) -> ArrayType:
     return array_type(shape, x.dtype)
 
 
+def _broadcast_strides(
+    x: Shape, strides: Shape, offset: int, *, shape: Shape, axes: Shape
+) -> tuple[Shape, int]:
+    read = [0] * len(shape)
+    for size, stride, axis in zip(x, strides, axes, strict=True):
+        read[axis] = stride if size == shape[axis] else 0
+    return tuple(read), offset
+
+
+def _reshape_strides(
+    x: Shape, strides: Shape, offset: int, *, shape: Shape
+) -> tuple[Shape, int] | None:
+    # Axes of size 1 come and go. Others are joined where the stride of one follows from that of the
+    # next, and divided as they come: `left` elements of stride `step` are still to be divided.
+    if UNKNOWN in (*x, *shape):
+        return None
+    rest = [(n, s) for n, s in zip(x, strides, strict=True) if n != 1]
+    read: list[int] = []
+    left, step = 1, 0
+    for size in shape:
+        if size == 1:
+            read.append(0)
+            continue
+        while left % size:
+            if not rest or (left != 1 and step != rest[0][0] * rest[0][1]):
+                return None
+            n, step = rest.pop(0)
+            left *= n
+        left //= size
+        read.append(step * left)
+    return (tuple(read), offset) if left == 1 and not rest else None
+
+
 def _broadcast_transpose(ct: Any, aval: ArrayType, *, shape: Shape, axes: Shape) -> Any:
     stretched = [a for n, a in zip(aval.shape, axes, strict=True) if n == 1 and shape[a] != 1]
     summed = tuple(i for i in range(len(shape)) if i not in axes or i in stretched)
@@ -127,6 +162,7 @@ broadcast = shape_op(
         "axes": (0, *(axis + 1 for axis in axes)),
     },
     view=True,
+    strides=_broadcast_strides,
     simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(
         shapes=(((3,),), ((),), ((2, 1),)),
@@ -147,6 +183,7 @@ reshape = shape_op(
     transpose=lambda ct, aval, *, shape: reshape(ct, shape=aval.shape),
     batch=lambda size, shape_in, *, shape: {"shape": (size, *shape)},
     view=True,
+    strides=_reshape_strides,
     simplify=lambda eqn, made_by: eqn.inputs[0],
     samples=Samples(
         shapes=(((2, 6),), ((4,),), ((1, 1),)),
@@ -166,6 +203,10 @@ transpose = shape_op(
         "permutation": (0, *(axis + 1 for axis in permutation))
     },
     view=True,
+    strides=lambda x, strides, offset, *, permutation: (
+        tuple(strides[i] for i in permutation),
+        offset,
+    ),
     simplify=lambda eqn, made_by: (
         eqn.inputs[0]
         if eqn.params["permutation"] == tuple(range(eqn.inputs[0].aval.ndim))

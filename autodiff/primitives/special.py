@@ -21,6 +21,7 @@ from autodiff.ir.primitive import Samples
 from autodiff.primitives.arithmetic import guarded_multiply, where
 from autodiff.primitives.exponential import log, log1p
 from autodiff.primitives.families import REAL, elementwise
+from autodiff.primitives.lowering import kernel_math
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SQRT_PI, _SQRT_2, _SQRT_TWO_PI = sqrt(np.pi), sqrt(2.0), sqrt(2.0 * np.pi)
@@ -123,6 +124,7 @@ erf = elementwise(
     dtypes=REAL,
     public=False,
     samples=_TAILS,
+    lower=kernel_math("erf"),
 )
 
 erfc = elementwise(
@@ -136,6 +138,7 @@ erfc = elementwise(
     samples=_TAILS,
     # x**2 is rounded inside: x**2 / 2 units near the end of the range, 27**2 / 2 and 9**2 / 2
     ulp={"float32": 60, "float64": 400},
+    lower=kernel_math("erfc"),
 )
 
 erfinv = elementwise(
@@ -148,9 +151,21 @@ erfinv = elementwise(
     dtypes=REAL,
     public=False,
     samples=Samples(span=(-0.99, 0.99), points=(-1.0, -0.5, -0.0, 0.0, 1e-30, 1.0, 2.0, np.nan)),
+    lower=lambda o, x: o.math("erfinv", o.add(x, 0)),  # of -0.0 it is 0.0, as SciPy's
 )
 
 # ------------------------------------------------------------------ the normal distribution's tails
+
+
+def _lower_ndtr(o: Any, x: Any) -> Any:
+    """As SciPy's: near 0 by erf, else by erfc, which keeps the digits of the tail."""
+    z = o.multiply(o.widened(x), 1 / _SQRT_2)
+    size = o.absolute(z)
+    near = o.add(o.multiply(o.math("erf", z), 0.5), 0.5)
+    tail = o.multiply(o.math("erfc", size), 0.5)
+    far = o.where(o.greater(z, 0), o.subtract(1, tail), tail)
+    return o.cast(o.where(o.less(size, 1 / _SQRT_2), near, far), x.dtype)
+
 
 ndtr = elementwise(
     "ndtr",
@@ -163,6 +178,7 @@ ndtr = elementwise(
     samples=_TAILS,
     # as erfc, of x / sqrt(2), whose rounding is stretched in the same way
     ulp={"float32": 200, "float64": 1600},
+    lower=_lower_ndtr,
 )
 
 
@@ -230,6 +246,7 @@ gammaln = elementwise(
     samples=_POSITIVE_AND_POLES,
     # absolute rounding near the zeros at 1 and 2 and between the poles
     ulp={"float32": 16, "float64": 64},
+    lower=kernel_math("lgamma"),
 )
 
 digamma = elementwise(
@@ -242,6 +259,7 @@ digamma = elementwise(
     public=False,
     samples=_POSITIVE_AND_POLES,
     ulp={"float32": 16, "float64": 64},
+    lower=kernel_math("digamma"),
 )
 
 
@@ -299,7 +317,19 @@ logistic = elementwise(
     samples=Samples(
         span=(-6.0, 6.0), points=(-745.0, -40.0, -0.0, 0.0, 40.0, 800.0, np.inf, np.nan)
     ),
+    lower=kernel_math("logistic"),
 )
+
+
+def _lower_logit(o: Any, x: Any) -> Any:
+    """As SciPy's: near 1/2, where log(x / (1 - x)) is small, by log1p of 2x - 1 and 1 - 2x."""
+    wide = o.widened(x)
+    s = o.subtract(o.add(wide, wide), 1)
+    near = o.subtract(o.math("log1p", s), o.math("log1p", o.negative(s)))
+    far = o.math("log", o.divide(wide, o.subtract(1, wide)))
+    middle = o.less(o.absolute(s), 0.4)
+    return o.cast(o.where(middle, near, far), x.dtype)
+
 
 logit = elementwise(
     "logit",
@@ -310,10 +340,24 @@ logit = elementwise(
     dtypes=REAL,
     public=False,
     samples=Samples(span=(0.05, 0.95), points=(-1.0, 0.0, 1e-30, 0.5, 1.0, np.nan)),
+    lower=_lower_logit,
 )
 
 
 _FIRST_ANY = ((-2.0, 2.0), (0.2, 3.0))
+
+
+def _lower_product_with(logarithm: str) -> Any:
+    """Return the rule of x log(y), 0 where x is 0 unless y is NaN."""
+
+    def rule(o: Any, x: Any, y: Any) -> Any:
+        wide, other = o.widened(x), o.widened(y)
+        product = o.multiply(wide, o.math(logarithm, other))
+        vanishes = o.logical_and(o.equal(wide, 0), o.logical_not(o.isnan(other)))
+        return o.cast(o.where(vanishes, 0, product), x.dtype)
+
+    return rule
+
 
 # The derivative with respect to y is x / y, as a product that is 0 wherever x is.
 xlogy = elementwise(
@@ -328,6 +372,7 @@ xlogy = elementwise(
     dtypes=REAL,
     public=False,
     samples=Samples(span=_FIRST_ANY, points=(0.0, 0.5, 1.0, 1e-30)),
+    lower=_lower_product_with("log"),
 )
 
 xlog1py = elementwise(
@@ -342,6 +387,7 @@ xlog1py = elementwise(
     dtypes=REAL,
     public=False,
     samples=Samples(span=((-2.0, 2.0), (-0.8, 3.0)), points=(-1.0, 0.0, 0.5, 1e-30)),
+    lower=_lower_product_with("log1p"),
 )
 
 # ------------------------------------------------------------------ Bessel functions, the unit step
@@ -421,6 +467,13 @@ bessel_i = elementwise(
     ulp={"float32": 4, "float64": 16},
 )
 
+
+def _lower_heaviside(o: Any, x: Any, y: Any) -> Any:
+    one, zero = o.constant(1, x.dtype), o.constant(0, x.dtype)
+    step = o.where(o.greater(x, 0), one, o.where(o.less(x, 0), zero, x))  # NaN stays
+    return o.where(o.equal(x, 0), y, step)
+
+
 heaviside = elementwise(
     "heaviside",
     np.heaviside,
@@ -429,4 +482,5 @@ heaviside = elementwise(
     transpose=(None, lambda ct, x, y: where(x == 0, ct, ct.dtype.type(0))),
     dtypes=REAL,
     samples=Samples(points=(-1.0, -0.0, 0.0, 0.5, np.inf, np.nan)),
+    lower=_lower_heaviside,
 )

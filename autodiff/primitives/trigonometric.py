@@ -10,13 +10,19 @@ from autodiff.ir.primitive import Samples
 from autodiff.primitives.arithmetic import guarded_multiply, hypot, negative, real, where
 from autodiff.primitives.exponential import exp, sqrt
 from autodiff.primitives.families import elementwise
+from autodiff.primitives.lowering import kernel_math
 
 _CIRCLE = Samples(span=(-6.0, 6.0), points=(-0.0, 0.0, 1e-8, 0.5, np.pi, 1e5, np.inf, np.nan))
 _UNIT = Samples(span=(-0.95, 0.95), points=(-1.0, -0.0, 0.0, 1e-8, 1.0, 2.0, np.nan))
 _HYPERBOLIC = Samples(span=(-3.0, 3.0), points=(-0.0, 0.0, 1e-8, 20.0, 88.0, np.inf, np.nan))
 
 sin = elementwise(
-    "sin", np.sin, doc="Sine; x in radians.", jvp=lambda t, out, x: t * cos(x), samples=_CIRCLE
+    "sin",
+    np.sin,
+    doc="Sine; x in radians.",
+    jvp=lambda t, out, x: t * cos(x),
+    samples=_CIRCLE,
+    lower=kernel_math("sin"),
 )
 cos = elementwise(
     "cos",
@@ -24,6 +30,7 @@ cos = elementwise(
     doc="Cosine; x in radians.",
     jvp=lambda t, out, x: t * negative(sin(x)),
     samples=_CIRCLE,
+    lower=kernel_math("cos"),
 )
 tan = elementwise(
     "tan",
@@ -31,6 +38,7 @@ tan = elementwise(
     doc="Tangent; x in radians.",
     jvp=lambda t, out, x: t * (1 + out * out),
     samples=Samples(span=(-1.4, 1.4), points=(-0.0, 0.0, 1e-8, 0.5)),
+    lower=kernel_math("tan"),
 )
 arcsin = elementwise(
     "arcsin",
@@ -39,6 +47,7 @@ arcsin = elementwise(
     jvp=lambda t, out, x: guarded_multiply(t, 1 / sqrt((1 - x) * (1 + x))),
     numpy=(np.arcsin, np.asin),
     samples=_UNIT,
+    lower=kernel_math("asin"),
 )
 arccos = elementwise(
     "arccos",
@@ -47,6 +56,7 @@ arccos = elementwise(
     jvp=lambda t, out, x: guarded_multiply(t, -1 / sqrt((1 - x) * (1 + x))),
     numpy=(np.arccos, np.acos),
     samples=_UNIT,
+    lower=kernel_math("acos"),
 )
 arctan = elementwise(
     "arctan",
@@ -55,6 +65,7 @@ arctan = elementwise(
     jvp=lambda t, out, x: t / (1 + x * x),
     numpy=(np.arctan, np.atan),
     samples=_HYPERBOLIC,
+    lower=kernel_math("atan"),
 )
 
 
@@ -77,6 +88,7 @@ arctan2 = elementwise(
     dtypes="biuf",
     numpy=(np.arctan2, np.atan2),
     samples=Samples(span=(0.2, 3.0), points=(-1.0, 0.5, 2.0)),
+    lower=kernel_math("atan2"),
 )
 sinh = elementwise(
     "sinh",
@@ -84,6 +96,7 @@ sinh = elementwise(
     doc="Hyperbolic sine.",
     jvp=lambda t, out, x: guarded_multiply(t, cosh(x)),
     samples=_HYPERBOLIC,
+    lower=kernel_math("sinh"),
 )
 cosh = elementwise(
     "cosh",
@@ -91,6 +104,7 @@ cosh = elementwise(
     doc="Hyperbolic cosine.",
     jvp=lambda t, out, x: guarded_multiply(t, sinh(x)),
     samples=_HYPERBOLIC,
+    lower=kernel_math("cosh"),
 )
 
 
@@ -112,6 +126,7 @@ tanh = elementwise(
     doc="Hyperbolic tangent.",
     jvp=lambda t, out, x: t * _one_minus_square_of_tanh(x),
     samples=_HYPERBOLIC,
+    lower=kernel_math("tanh"),
 )
 arcsinh = elementwise(
     "arcsinh",
@@ -120,6 +135,7 @@ arcsinh = elementwise(
     jvp=lambda t, out, x: t / sqrt(x * x + 1),
     numpy=(np.arcsinh, np.asinh),
     samples=_HYPERBOLIC,
+    lower=kernel_math("asinh"),
 )
 arccosh = elementwise(
     "arccosh",
@@ -128,6 +144,7 @@ arccosh = elementwise(
     jvp=lambda t, out, x: guarded_multiply(t, 1 / sqrt(x - 1) / sqrt(x + 1)),
     numpy=(np.arccosh, np.acosh),
     samples=Samples(span=(1.1, 4.0), points=(1.0, 2.0, np.inf)),
+    lower=kernel_math("acosh"),
 )
 arctanh = elementwise(
     "arctanh",
@@ -136,9 +153,24 @@ arctanh = elementwise(
     jvp=lambda t, out, x: guarded_multiply(t, 1 / ((1 - x) * (1 + x))),
     numpy=(np.arctanh, np.atanh),
     samples=_UNIT,
+    lower=kernel_math("atanh"),
 )
 
 _PER_DEGREE = float(np.pi / 180)
+
+
+def _lower_scaled(numerator: float, denominator: float) -> Any:
+    """Return the rule of x times a quotient that is rounded in the type of x, as NumPy's is."""
+
+    def rule(o: Any, x: Any) -> Any:
+        wide = o.widened(x)
+        number = wide.dtype.type
+        factor = number(numerator) / number(denominator)
+        return o.cast(o.multiply(wide, factor), x.dtype)
+
+    return rule
+
+
 deg2rad = elementwise(
     "deg2rad",
     np.deg2rad,
@@ -147,6 +179,7 @@ deg2rad = elementwise(
     dtypes="biuf",
     numpy=(np.deg2rad, np.radians),
     samples=_CIRCLE,
+    lower=_lower_scaled(np.pi, 180),
 )
 rad2deg = elementwise(
     "rad2deg",
@@ -156,4 +189,5 @@ rad2deg = elementwise(
     dtypes="biuf",
     numpy=(np.rad2deg, np.degrees),
     samples=_CIRCLE,
+    lower=_lower_scaled(180, np.pi),
 )

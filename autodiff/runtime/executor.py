@@ -23,6 +23,10 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar
 from autodiff.ir.held import has_effect, held_graphs, is_transient
 from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
+from autodiff.runtime.cpu_kernels import kernel_function, schedule_for_cpu
+from autodiff.runtime.dump import dump
+from autodiff.schedule.fuse import kernel
+from autodiff.schedule.kernel_spec import KernelSpec
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
 LONGEST_PROGRAM = 5_000
@@ -80,7 +84,11 @@ class Executable:
             self._runs += 1
             return self._by_equations(_evaluated, module)
         with seldom_collected():
-            program = _compiled(simplify(self._graph), module, self._donated)
+            simplified = simplify(self._graph)
+            program = _compiled(simplified, module, self._donated)
+        if values.dump and module is np:
+            schedule = str(schedule_for_cpu(simplified)) if values.kernels else None
+            dump(values.dump, self._graph, simplified, schedule, sources(simplified))
         self._programs[module] = program
         return program
 
@@ -120,6 +128,8 @@ def _stays_held(eqn: Eqn) -> bool:
 def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozenset()) -> _Program:
     """Return the program of a simplified graph, with those of the graphs it holds."""
     graph, literals = _lifted(graph, module)
+    if module is np and settings().kernels:
+        graph = schedule_for_cpu(graph).graph
     copied = shared_outputs(graph, donated)
     needed = _needed_on_device(graph, module)
     if len(graph.eqns) > LONGEST_PROGRAM:
@@ -132,11 +142,34 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
     return _Program(names["program"], literals, copied, needed)
 
 
+def sources(graph: Graph) -> list[str]:
+    """Return the texts that a simplified graph becomes for NumPy arrays: the program, its kernels.
+
+    Those of held graphs follow, each beginning with a line that says whose it is.
+    """
+    if settings().kernels:
+        graph = schedule_for_cpu(graph).graph
+    texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
+    for eqn in graph.eqns:
+        if eqn.primitive is kernel:
+            texts.append(kernel_function(eqn.params["spec"]).text)
+        for held in held_graphs(eqn):
+            texts.append(f"# held by {eqn.primitive.name}")
+            texts += sources(held)
+    return texts
+
+
+def _unused(*arguments: Any) -> Any:
+    raise AssertionError("a program that is shown is not run")
+
+
 def _held_runner(module: ModuleType) -> Callable[..., Callable[..., Sequence[Any]]]:
     """Return the function by which `execute` rules make a held graph callable, compiled once."""
     functions: dict[tuple[Graph, bool], Callable[..., Sequence[Any]]] = {}
 
-    def run(graph: Graph, fresh: bool = False) -> Callable[..., Sequence[Any]]:
+    def run(graph: Graph | KernelSpec, fresh: bool = False) -> Callable[..., Sequence[Any]]:
+        if isinstance(graph, KernelSpec):
+            return kernel_function(graph).call
         function = functions.get((graph, fresh))
         if function is None:
             with seldom_collected():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import autodiff as ad
+from autodiff.base.settings import TABLE
 from tests.errors.expectation import refused
 
 X = np.array([1.0, 2.0])
@@ -81,7 +82,7 @@ def test_an_integer_output_of_jacrev():
 def test_an_unknown_stage():
     with refused(
         ValueError,
-        "show: stage must be one of graph, passes, source, got stage='kernel'.",
+        "show: stage must be one of graph, passes, kernels, source, got stage='kernel'.",
         fix="choose one of these.",
     ):
         ad.show(np.sin, X, stage="kernel")  # here
@@ -115,10 +116,8 @@ def test_a_gpu_where_none_is_usable(monkeypatch):
 
 
 def test_a_setting_that_is_none():
-    names = (
-        "device, default_float, threefry_partitionable, compile_after, reference, check, verify, "
-        "debug, retrace_notice"
-    )
+    names = ", ".join(setting.name for setting in TABLE)
+    assert names.startswith("device, default_float, threefry_partitionable, ")
     for change in (ad.configure, lambda **changes: ad.override(**changes).__enter__()):
         with refused(
             TypeError,

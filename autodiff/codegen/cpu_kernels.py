@@ -1,0 +1,477 @@
+"""Kernels for the CPU: from a `KernelSpec` to LLVM text.
+
+A kernel is a function `(pointers, sizes, begin, end)`. Lanes of vectors are points of one row:
+
+    for each row:                                   rows begin to end
+        values known in rows
+        for each pass:
+            for each vector of points: loads, values, accumulators of reductions, stores
+            the same under a mask for the points that fill no vector
+            reductions across the lanes, and the values in rows that need them
+
+or, where rows are short or their points lie apart in memory, neighbouring rows:
+
+    for each block of as many rows as there are lanes:      blocks begin to end
+        the same, point by point; reductions need nothing across the lanes
+
+Where there is a single row and no reduction, begin to end are points. A value that costs much and
+is needed in several passes is kept in a buffer on the stack; others are computed again. Sizes and
+strides of the index space are constants of the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+from autodiff.base.source_info import short_line
+from autodiff.codegen.cpu_memory import Memory
+from autodiff.codegen.kernel_needs import Needs
+from autodiff.codegen.operations import Operations, Typed, held_type, memory_type
+from autodiff.codegen.scalar_types import Value
+from autodiff.codegen.vectors import VectorBuilder
+from autodiff.ir.graph import Literal
+from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce
+from autodiff.schedule.target import Target
+
+#: Bytes that may be kept on the stack for one value.
+KEPT_BYTES = 1 << 16
+
+#: Vectors of points that a pass with a reduction works on at a time, each with accumulators of its
+#: own. It is the same whatever else the pass computes: so a sum is rounded alike in all kernels.
+UNROLLED = 2
+
+#: Instructions beyond which a value is rather kept than computed again.
+COSTLY = 8
+
+#: Points of a row up to which lanes are rows.
+SHORT_ROW = 16
+
+#: Registers that a vector of rows fills where little is computed: more is read in one go.
+REGISTERS = 4
+
+
+class CannotEmit(Exception):
+    """Why a kernel cannot be emitted; the text is the stated reason."""
+
+
+def collapsed(spec: KernelSpec) -> KernelSpec:
+    """Return the same kernel with axes joined that all loads and stores go through as one.
+
+    Raises:
+        CannotEmit: points of a row are not one axis, and there is a reduction.
+    """
+    rows = spec.rows if spec.reduces else len(spec.shape)
+    maps = [*[load.strides for load in spec.loads], *[store.strides for store in spec.stores]]
+    parts = [_joined(spec.shape, maps, 0, rows), _joined(spec.shape, maps, rows, len(spec.shape))]
+    if spec.reduces and len(parts[1]) > 1:
+        raise CannotEmit("the points of a row are not one axis for all of its operands")
+    if not spec.reduces:  # the last axis is the points of a row, the others number rows
+        parts = [parts[0][:-1], parts[0][-1:]]
+    groups = [*parts[0], *(parts[1] or [[]])]
+    shape = tuple(prod(spec.shape[i] for i in group) for group in groups)
+
+    def along(strides: Sequence[int]) -> tuple[int, ...]:
+        return tuple(strides[group[-1]] if group else 0 for group in groups)
+
+    return KernelSpec(
+        shape,
+        len(parts[0]),
+        tuple(replace(load, strides=along(load.strides)) for load in spec.loads),
+        spec.values,
+        tuple(replace(store, strides=along(store.strides)) for store in spec.stores),
+        spec.total,
+    )
+
+
+def _joined(
+    shape: Sequence[int], maps: Sequence[Sequence[int]], start: int, stop: int
+) -> list[list[int]]:
+    """Return groups of axes that can be gone through as one, axes of size 1 left out."""
+    groups: list[list[int]] = []
+    for axis in range(start, stop):
+        if shape[axis] == 1:
+            continue
+        if groups and all(m[groups[-1][-1]] == m[axis] * shape[axis] for m in maps):
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    return groups
+
+
+def emit_kernel(spec: KernelSpec, target: Target, name: str, contract: bool = True) -> str:
+    """Return the text of a module that defines the kernel `name`.
+
+    Args:
+        spec: a kernel that `collapsed` has returned.
+        target: the processor.
+        name: the function's name, a valid symbol.
+        contract: whether a product and a sum may be rounded once (fused multiply-add).
+    """
+    return _Emitter(spec, target, name, contract).module()
+
+
+def span_of(spec: KernelSpec, target: Target) -> int:
+    """Return how many rows, blocks of rows or points there are to be divided over begin to end."""
+    if lanes_are_rows(spec, target):
+        *outer, inner = spec.shape[: spec.rows]
+        lanes = lanes_of(spec, target)
+        return prod(outer) * -(-inner // lanes)
+    is_one_row = spec.row_count == 1 and not spec.reduces
+    return spec.row_size if is_one_row else spec.row_count
+
+
+def lanes_are_rows(spec: KernelSpec, target: Target) -> bool:
+    """Return whether the lanes of a vector are neighbouring rows, not points of one row."""
+    if not spec.reduces or not spec.rows or spec.total is not None:
+        return False
+    if spec.shape[spec.rows - 1] < _width(spec, target):
+        return False
+    read = [load.strides for load in spec.loads if load.strides[-1]]
+    apart = sum(strides[-1] != 1 for strides in read)
+    return spec.row_size <= SHORT_ROW or 2 * apart > len(read)
+
+
+def _width(spec: KernelSpec, target: Target) -> int:
+    """Return how many elements of the widest type fill a register."""
+    sizes = [spec.dtype_of(i).itemsize for i in range(len(spec.loads) + len(spec.values))]
+    wide = [size if size > 2 else 4 for size in sizes]  # half precisions are computed in single
+    return max(1, target.vector_bits // (8 * max(wide, default=4)))
+
+
+def lanes_of(spec: KernelSpec, target: Target) -> int:
+    """Return the lanes of a kernel's vectors."""
+    width = _width(spec, target)
+    if not lanes_are_rows(spec, target):
+        return width
+    rows = spec.shape[spec.rows - 1]
+    is_simple = not any(
+        isinstance(value, Compute) and is_costly(value, spec, target) for value in spec.values
+    )
+    times = REGISTERS if is_simple else 1
+    while times > 1 and times * width > rows:
+        times //= 2
+    return times * width
+
+
+def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
+    """Return whether a value takes more than some instructions, as its rule writes them."""
+    b = VectorBuilder(target, 1)
+    operands = []
+    for x in value.operands:
+        dtype = x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x)
+        operands.append(Typed(Value("%x", held_type(dtype)), dtype))
+    assert value.primitive.lower is not None
+    value.primitive.lower(Operations(b), *operands, **dict(value.params))
+    return len(b.lines) > COSTLY
+
+
+class _Emitter:
+    """The text of one kernel as it grows."""
+
+    def __init__(self, spec: KernelSpec, target: Target, name: str, contract: bool) -> None:
+        self.spec = spec
+        self.target = target
+        self.name = name
+        self.across = lanes_are_rows(spec, target)
+        self.lanes = lanes_of(spec, target)
+        self.b = VectorBuilder(target, self.lanes)
+        self.b.contract = contract
+        self.o = Operations(self.b)
+        self.memory = Memory(self.b, self.o)
+        self.needs = Needs(spec)
+        self.points = spec.row_size
+        self.kept = {
+            i: f"%kept{i}"
+            for i in self.needs.kept(lambda value: is_costly(value, spec, target))
+            if self._fits(i)
+        }
+        self.row_values: dict[int, Typed] = {}
+        self.loads: list[str] = []  # addresses of the first point of the row
+        self.stores: list[str] = []
+        self.row_mask: Value | None = None
+
+    def _fits(self, i: int) -> bool:
+        lanes = self.lanes if self.across else 1
+        return self.points * lanes * self.spec.dtype_of(i).itemsize <= KEPT_BYTES
+
+    # ---- the module
+
+    def module(self) -> str:
+        b = self.b
+        b.lines.append("entry:")
+        inputs = max((load.operand for load in self.spec.loads), default=-1) + 1
+        pointers = [self._pointer(k) for k in range(inputs + len(self.spec.stores))]
+        for i, buffer in self.kept.items():
+            kind = memory_type(self.spec.dtype_of(i)).name
+            room = self.points * self.lanes if self.across else self.points + self.lanes
+            b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
+        is_one_row = self.spec.row_count == 1 and not self.spec.reduces
+
+        def row(index: str) -> None:
+            self._enter_row(pointers, inputs, index)
+            self._row(("0", self._row_end(index)))
+
+        if is_one_row and not self.across:
+            self._enter_row(pointers, inputs, "0")
+            self._row(("%begin", "%end"))
+        else:
+            self._loop("row", "%begin", "%end", 1, row)
+        b.lines.append("  ret void")
+        declarations = sorted(b.declarations.values())
+        signature = f"define void @{self.name}(ptr %pointers, ptr %sizes, i64 %begin, i64 %end)"
+        return "\n".join(
+            [
+                *[f"; {line}" for line in str(self.spec).split("\n")],
+                f"; lanes of vectors are {'rows' if self.across else 'points of a row'}",
+                f'target triple = "{self.target.triple}"',
+                f"{signature} {{",
+                *b.lines,
+                "}",
+                *declarations,
+                "",
+            ]
+        )
+
+    def _row_end(self, row: str) -> str:
+        """Return how many points a row has."""
+        if self.spec.total is None:
+            return str(self.points)
+        scalar = self.memory.scalar
+        left = scalar(f"sub i64 {self.spec.total}, {scalar(f'mul i64 {row}, {self.points}')}")
+        is_last = scalar(f"icmp slt i64 {left}, {self.points}")
+        return scalar(f"select i1 {is_last}, i64 {left}, i64 {self.points}")
+
+    def _pointer(self, k: int) -> str:
+        slot = self.memory.scalar(f"getelementptr ptr, ptr %pointers, i64 {k}")
+        return self.memory.scalar(f"load ptr, ptr {slot}")
+
+    def _loop(
+        self,
+        stem: str,
+        start: str,
+        stop: str,
+        step: int,
+        body: Callable[..., Sequence[Value] | None],
+        carried: Sequence[Value] = (),
+    ) -> list[Value]:
+        """Emit `for i in range(start, stop, step): carried = body(i, *carried)`; return carried."""
+        b = self.b
+        head, inside, after = (b.fresh_label(f"{stem}.{part}") for part in ("head", "body", "end"))
+        before, index, following = b.block, b.fresh_name(), b.fresh_name()
+        b.lines.append(f"  br label %{head}")
+        b.label(head)
+        place = len(b.lines)
+        held = [Value(b.fresh_name(), x.type) for x in carried]
+        test = self.memory.scalar(f"icmp slt i64 {index}, {stop}")
+        b.lines.append(f"  br i1 {test}, label %{inside}, label %{after}")
+        b.label(inside)
+        updated = body(index, *held) or ()
+        b.lines.append(f"  {following} = add i64 {index}, {step}")
+        b.lines.append(f"  br label %{head}")
+        phis = [f"  {index} = phi i64 [ {start}, %{before} ], [ {following}, %{b.block} ]"]
+        for x, begun, went_on in zip(held, carried, updated, strict=True):
+            edges = f"[ {begun.text}, %{before} ], [ {went_on.text}, %{b.block} ]"
+            phis.append(f"  {x.text} = phi {b.text_of(x.type)} {edges}")
+        b.lines[place:place] = phis
+        b.label(after)
+        return held
+
+    # ---- one row, or one block of rows
+
+    def _enter_row(self, pointers: Sequence[str], inputs: int, row: str) -> None:
+        """Work out where the row, or block of rows, begins in every operand and output."""
+        indices = self._indices(row)
+        memory, spec = self.memory, self.spec
+
+        def start(base: str, dtype: Any, strides: Sequence[int], offset: int) -> str:
+            terms = zip(indices, strides[: spec.rows], strict=True)
+            return memory.address(base, dtype, *terms, offset=offset)
+
+        self.loads = [
+            start(pointers[load.operand], load.dtype, load.strides, load.offset)
+            for load in spec.loads
+        ]
+        self.stores = [
+            start(pointers[inputs + k], store.dtype, store.strides, 0)
+            for k, store in enumerate(spec.stores)
+        ]
+
+    def _indices(self, row: str) -> list[str]:
+        """Return the index along each axis that numbers rows."""
+        sizes = list(self.spec.shape[: self.spec.rows])
+        if row == "0" or not sizes:
+            return ["0"] * len(sizes)
+        scalar = self.memory.scalar
+        inner = sizes[-1]
+        if self.across:  # the last axis is counted in blocks
+            sizes[-1] = -(-inner // self.lanes)
+        indices = []
+        rest = row
+        for size in reversed(sizes[1:]):
+            indices.append(scalar(f"urem i64 {rest}, {size}"))
+            rest = scalar(f"udiv i64 {rest}, {size}")
+        indices = [*indices, rest][::-1]
+        if self.across:
+            indices[-1] = scalar(f"mul i64 {indices[-1]}, {self.lanes}")
+            whole = inner % self.lanes == 0
+            self.row_mask = (
+                None if whole else self.memory.mask(scalar(f"sub i64 {inner}, {indices[-1]}"))
+            )
+        return indices
+
+    def _along_lanes(self, strides: Sequence[int]) -> int:
+        """Return the stride from one lane to the next."""
+        return strides[self.spec.rows - 1] if self.across else strides[-1]
+
+    def _row(self, span: tuple[str, str]) -> None:
+        needs = self.needs
+        self.row_values = {}
+        for i, load in enumerate(self.spec.loads):
+            if needs.in_rows[i]:
+                stride = self._along_lanes(load.strides) if self.across else 0
+                self.row_values[i] = self.memory.load(
+                    self.loads[i], load.dtype, stride, self.row_mask
+                )
+        for number in range(needs.last + 1):
+            self._row_computations(number)
+            self._pass(number, span)
+        self._row_computations(needs.last + 1)
+        for k, i in needs.stored(rows=True):
+            if self.across:
+                stride = self._along_lanes(self.spec.stores[k].strides)
+                self.memory.store(self.row_values[i], self.stores[k], stride, self.row_mask)
+            else:
+                self.memory.store_first_lane(self.row_values[i], self.stores[k])
+
+    def _row_computations(self, number: int) -> None:
+        """Emit the values in rows that are known by a pass."""
+        for i, value in enumerate(self.spec.values, self.needs.first):
+            is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
+            if isinstance(value, Compute) and is_due and i not in self.row_values:
+                self.row_values[i] = self._computed(value, self.row_values)
+
+    def _computed(self, value: Compute, known: dict[int, Typed]) -> Typed:
+        line = short_line(value.source)
+        self.b.comment(f"{value.primitive.name}{f'  ({line})' if line else ''}")
+        operands = []
+        for x in value.operands:
+            if isinstance(x, Literal):
+                operands.append(self.o.constant(x.value.item(), x.aval.dtype))
+            else:
+                operands.append(known[x])
+        assert value.primitive.lower is not None
+        return value.primitive.lower(self.o, *operands, **dict(value.params))
+
+    # ---- one pass over the points
+
+    def _pass(self, number: int, span: tuple[str, str]) -> None:
+        reductions = self.needs.reductions(number)
+        times = UNROLLED if reductions else 1
+        totals = self._points(number, span, reductions, times)
+        for place, (i, value) in enumerate(reductions.items()):
+            mine = totals[place * times : (place + 1) * times]
+            total = mine[0]
+            for other in mine[1:]:
+                total = self._combined(value, total, other)
+            self.row_values[i] = Typed(
+                total if self.across else self._across_lanes(value, total), value.dtype
+            )
+
+    def _points(
+        self, number: int, span: tuple[str, str], reductions: dict[int, Reduce], times: int
+    ) -> list[Value]:
+        """Emit the loop over whole steps and the one over what is left; return accumulators."""
+        scalar = self.memory.scalar
+        width = 1 if self.across else self.lanes
+        step = width * times
+        start, stop = span
+        begun = [self._identity(value) for value in reductions.values() for _ in range(times)]
+        length = scalar(f"sub i64 {stop}, {start}")
+        whole = scalar(f"add i64 {start}, {scalar(f'and i64 {length}, {-step}')}")
+
+        def steps(index: str, *held: Value) -> list[Value]:
+            updated: list[Value] = list(held)
+            for k in range(times):
+                where = index if k == 0 else scalar(f"add i64 {index}, {k * width}")
+                known = self._step(number, where, self.row_mask)
+                for place, value in enumerate(reductions.values()):
+                    at = place * times + k
+                    updated[at] = self._combined(value, held[at], known[value.operand].value)
+            return updated
+
+        def rest(index: str, *held: Value) -> list[Value]:
+            if self.across:
+                mask, chosen = self.row_mask, None
+            else:
+                mask = chosen = self.memory.mask(scalar(f"sub i64 {stop}, {index}"))
+            known = self._step(number, index, mask)
+            updated: list[Value] = list(held)
+            for place, value in enumerate(reductions.values()):
+                at = place * times
+                new = self._combined(value, held[at], known[value.operand].value)
+                updated[at] = new if chosen is None else self.b.select(chosen, new, held[at])
+            return updated
+
+        totals = self._loop("points", start, whole, step, steps, begun)
+        if step == 1:
+            return totals
+        return self._loop("rest", whole, stop, width, rest, totals)
+
+    def _combined(self, value: Reduce, x: Value, y: Value) -> Value:
+        combine = value.primitive.combine
+        assert combine is not None
+        return combine(self.o, Typed(x, value.dtype), Typed(y, value.dtype)).value
+
+    def _step(self, number: int, index: str, mask: Value | None) -> dict[int, Typed]:
+        """Emit a vector of points of a pass: what it needs, and its stores."""
+        needs, spec = self.needs, self.spec
+        known: dict[int, Typed] = dict(self.row_values)
+        read = {i for i in self.kept if needs.passes[i] < number}
+        for i in needs.wanted(number, read):
+            if i in read:
+                dtype = spec.dtype_of(i)
+                known[i] = self.memory.load(self._buffer(i, index), dtype, 1, None)
+            elif i < needs.first:
+                load = spec.loads[i]
+                place = self.memory.address(self.loads[i], load.dtype, (index, load.strides[-1]))
+                stride = self._along_lanes(load.strides)
+                known[i] = self.memory.load(place, load.dtype, stride, mask)
+            else:
+                value = spec.values[i - needs.first]
+                assert isinstance(value, Compute)
+                known[i] = self._computed(value, known)
+                if i in self.kept:
+                    self.memory.store(known[i], self._buffer(i, index), 1, None)
+        for k, i in needs.stored(rows=False):
+            if needs.passes[i] == number:
+                store = spec.stores[k]
+                place = self.memory.address(self.stores[k], store.dtype, (index, store.strides[-1]))
+                self.memory.store(known[i], place, self._along_lanes(store.strides), mask)
+        return known
+
+    def _buffer(self, i: int, index: str) -> str:
+        """Return where a kept value of some points is; buffers have room for whole vectors."""
+        stride = self.lanes if self.across else 1
+        return self.memory.address(self.kept[i], self.spec.dtype_of(i), (index, stride))
+
+    # ---- reductions
+
+    def _identity(self, value: Reduce) -> Value:
+        assert value.primitive.identity is not None
+        number = value.primitive.identity(value.dtype).item()
+        return self.o.constant(number, value.dtype).value
+
+    def _across_lanes(self, value: Reduce, x: Value) -> Value:
+        """Return the combination of all lanes, in every lane."""
+        width = self.lanes
+        while width > 1:
+            width //= 2
+            order = ", ".join(f"i32 {lane ^ width}" for lane in range(self.lanes))
+            vector = self.b.text_of(x.type)
+            rest = f"{vector} poison, <{self.lanes} x i32> <{order}>"
+            swapped = self.b.assign(f"shufflevector {vector} {x.text}, {rest}", x.type)
+            x = self._combined(value, x, swapped)
+        return x

@@ -1,0 +1,71 @@
+"""What each pass of a kernel over a row must compute, store and keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce, in_rows, passes
+
+
+class Needs:
+    """The values of a kernel by pass. `first` is the number of the first value after the loads."""
+
+    def __init__(self, spec: KernelSpec) -> None:
+        self.spec = spec
+        self.first = len(spec.loads)
+        self.in_rows = in_rows(spec)
+        self.passes = passes(spec)
+
+    @property
+    def last(self) -> int:
+        """The last pass over the points, -1 if nothing is known at points."""
+        numbers = [self.passes[v.operand] for v in self.spec.values if isinstance(v, Reduce)]
+        numbers += [self.passes[i] for _, i in self.stored(rows=False)]
+        return max(numbers, default=-1)
+
+    def stored(self, *, rows: bool) -> list[tuple[int, int]]:
+        """Return the stores of values known in rows, or at points, each with its value."""
+        pairs = [(k, store.value) for k, store in enumerate(self.spec.stores)]
+        return [(k, i) for k, i in pairs if self.in_rows[i] == rows]
+
+    def reductions(self, number: int) -> dict[int, Reduce]:
+        """Return the reductions that a pass makes, by value."""
+        return {
+            i: value
+            for i, value in enumerate(self.spec.values, self.first)
+            if isinstance(value, Reduce) and self.passes[value.operand] == number
+        }
+
+    def roots(self, number: int) -> list[int]:
+        """Return the values at points for whose sake a pass is made."""
+        reduced = [value.operand for value in self.reductions(number).values()]
+        stored = [i for _, i in self.stored(rows=False) if self.passes[i] == number]
+        return [*reduced, *stored]
+
+    def wanted(self, number: int, read: Collection[int] = ()) -> list[int]:
+        """Return the values at points that a pass needs, in order.
+
+        `read` are values that it finds in memory: what is needed for these alone is left out.
+        """
+        stack, seen = self.roots(number), set()
+        while stack:
+            i = stack.pop()
+            if i in seen or self.in_rows[i]:
+                continue
+            seen.add(i)
+            if i >= self.first and i not in read:
+                value = self.spec.values[i - self.first]
+                assert isinstance(value, Compute)
+                stack += [x for x in value.operands if isinstance(x, int)]
+        return sorted(seen)
+
+    def kept(self, is_costly: Callable[[Compute], bool]) -> list[int]:
+        """Return the costly values at points that are needed in a pass after their own."""
+        found = []
+        for i, value in enumerate(self.spec.values, self.first):
+            if isinstance(value, Reduce) or self.in_rows[i] or not is_costly(value):
+                continue
+            later = range(self.passes[i] + 1, self.last + 1)
+            if any(i in self.wanted(number) for number in later):
+                found.append(i)
+        return found

@@ -1,0 +1,165 @@
+"""Generated kernels as functions of NumPy arrays."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from autodiff.base.garbage import seldom_collected
+from autodiff.base.settings import settings
+from autodiff.codegen.cpu_kernels import CannotEmit, collapsed, emit_kernel, span_of
+from autodiff.ir.graph import Eqn, Graph
+from autodiff.runtime.cpu_jit import load
+from autodiff.runtime.host import host
+from autodiff.runtime.kernel_calls import ArrayType, Signature, kernel_call
+from autodiff.schedule.chunks import InChunks, in_chunks
+from autodiff.schedule.fuse import Schedule, fuse
+from autodiff.schedule.kernel_spec import KernelSpec, Reduce
+from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
+
+#: The symbol of every kernel, each of which is a module of its own.
+SYMBOL = "kernel"
+
+#: Elements from which on a kernel of two values is better than NumPy's two calls.
+MANY = 512
+
+#: Elements of a piece of a kernel that is divided over threads. Kernels of more than one piece let
+#: other threads of Python run meanwhile.
+PIECE = 1 << 16
+
+#: Kernels kept; the least recently used are dropped.
+CAPACITY = 4096
+
+
+def schedule_for_cpu(graph: Graph) -> Schedule:
+    """Return a simplified graph with kernels for the host's processor."""
+    values = settings()
+    unite = not values.no_fusion
+    return fuse(graph, why_not_computed, is_worth if unite else can_emit, unite=unite)
+
+
+def why_not_computed(eqn: Eqn) -> str | None:
+    """Return why no kernel for the CPU computes an equation, None if one can."""
+    primitive = eqn.primitive
+    if primitive.combine is None:
+        return why_not_lowered(eqn)
+    for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
+        if dtype.kind not in LOWERED_KINDS:
+            return f"{primitive.name} is on {dtype}, which kernels do not hold"
+        if dtype.kind == "f" and dtype.itemsize == 2:
+            return f"{primitive.name} is on {dtype}, whose sums need a wider type"
+    if not eqn.inputs[0].aval.size:
+        return f"{primitive.name} is over no elements"
+    return None
+
+
+def can_emit(spec: KernelSpec) -> bool:
+    """Return whether a kernel can be emitted: its points are one axis, and there are some."""
+    try:
+        collapsed(spec)
+    except CannotEmit:
+        return False
+    return bool(spec.row_count * spec.row_size)
+
+
+def is_worth(spec: KernelSpec) -> bool:
+    """Return whether a kernel can be emitted, and saves more than its call costs."""
+    if not can_emit(spec):
+        return False
+    count = len(spec.values)
+    if all(isinstance(value, Reduce) for value in spec.values):
+        return count > 1
+    return count > 2 or (count == 2 and spec.row_count * spec.row_size >= MANY)
+
+
+class KernelFunction:
+    """A kernel, compiled: called with its operands' arrays it returns the list of its outputs.
+
+    Outputs are fresh. Operands that are not contiguous are copied first.
+    """
+
+    __slots__ = ("_through_ctypes", "call", "text")
+
+    def __init__(self, spec: KernelSpec) -> None:
+        target = host()
+        layout = collapsed(spec)
+        with seldom_collected():
+            self.text = emit_kernel(layout, target, SYMBOL, contract=settings().contract)
+        if "source" in settings().debug:
+            print(self.text, file=sys.stderr)
+        module = load(self.text, target, (SYMBOL,))
+        taken = {load.operand: load.dtype for load in spec.loads}
+        span = span_of(layout, target)
+        elements = spec.row_count * spec.row_size
+        signature = Signature(
+            tuple(ArrayType(taken[k]) for k in range(len(taken))),
+            tuple(ArrayType(store.dtype, store.shape) for store in spec.stores),
+            end=span,
+            chunk=max(1, PIECE * span // elements),
+        )
+        kernel, is_long = module.address(SYMBOL), elements > PIECE
+        self._through_ctypes = kernel_call(kernel, module, signature, _refused, fast=False)
+        self.call = kernel_call(kernel, module, signature, self._prepared, fast=not is_long)
+
+    def __call__(self, *operands: Any) -> list[np.ndarray]:
+        """Run the kernel."""
+        return self.call(*operands)
+
+    def _prepared(self, *operands: Any) -> list[np.ndarray]:
+        """Run the kernel on operands that are not arrays in C order, made so."""
+        return self._through_ctypes(*[np.array(x, order="C", ndmin=0) for x in operands])
+
+
+def _refused(*operands: Any) -> Any:
+    kinds = ", ".join(f"{x.dtype}{list(x.shape)}" for x in operands)
+    raise AssertionError(f"a kernel was called with ({kinds})")
+
+
+_functions: OrderedDict[Any, KernelFunction | ChunkedFunction] = OrderedDict()
+_lock = Lock()
+
+
+class ChunkedFunction:
+    """A reduction of everything: a kernel for chunks, and one that combines what they give."""
+
+    __slots__ = ("_final", "_partial", "_parts", "text")
+
+    def __init__(self, parts: InChunks) -> None:
+        self._parts = parts
+        self._partial = KernelFunction(parts.partial)
+        self._final = KernelFunction(parts.final)
+        self.text = f"{self._partial.text}\n{self._final.text}"
+
+    def call(self, *operands: Any) -> list[np.ndarray]:
+        """Run both kernels; outputs are fresh."""
+        parts = self._parts
+        first = self._partial.call(*[operands[k] for k in parts.operands_of_partial])
+        count = len(parts.outputs_of_partial)
+        kept = [operands[k] for k in parts.operands_of_final]
+        outputs = self._final.call(*kept, *first[count:])
+        for k, x in zip(parts.outputs_of_partial, first[:count], strict=True):
+            outputs.insert(k, x)
+        return outputs
+
+    __call__ = call
+
+
+def kernel_function(spec: KernelSpec) -> KernelFunction | ChunkedFunction:
+    """Return a kernel's function, made when first asked for."""
+    key = (spec, settings().code_key)
+    with _lock:
+        found = _functions.get(key)
+        if found is not None:
+            _functions.move_to_end(key)
+            return found
+    parts = in_chunks(collapsed(spec))
+    made = KernelFunction(spec) if parts is None else ChunkedFunction(parts)
+    with _lock:
+        found = _functions.setdefault(key, made)
+        if len(_functions) > CAPACITY:
+            _functions.popitem(last=False)
+    return found

@@ -1,0 +1,144 @@
+"""A reduction of everything as two kernels: partial results of chunks, and their combination.
+
+So rounding errors grow with the size of a chunk and the number of chunks, not with their product,
+chunks can be computed on several threads, and the result is the same on any number of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from autodiff.ir.graph import Literal
+from autodiff.schedule.kernel_spec import (
+    Compute,
+    KernelSpec,
+    Load,
+    Operand,
+    Reduce,
+    Store,
+    in_rows,
+    passes,
+)
+
+#: Points of a chunk.
+CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class InChunks:
+    """`partial` computes what is stored at points, and partial results.
+
+    It takes the operands at `operands_of_partial`; its outputs are those of `outputs_of_partial`,
+    then one array for each reduction. `final` takes the operands at `operands_of_final` and these
+    arrays; its outputs are the other ones.
+    """
+
+    partial: KernelSpec
+    final: KernelSpec
+    operands_of_partial: tuple[int, ...]
+    outputs_of_partial: tuple[int, ...]
+    operands_of_final: tuple[int, ...]
+
+
+def in_chunks(spec: KernelSpec) -> InChunks | None:
+    """Return a kernel with one long row as two; None if it is not one, or goes over it twice.
+
+    `v1 = sum over points of v0; v2 = sqrt v1` becomes sums of chunks, then `v1` of these and `v2`.
+    """
+    is_row, number = in_rows(spec), passes(spec)
+    first = len(spec.loads)
+    if spec.rows or not spec.reduces or len(spec.shape) != 1 or spec.row_size < 2 * CHUNK:
+        return None
+    at_points = [i for i in range(len(is_row)) if not is_row[i]]
+    if any(number[i] for i in at_points):
+        return None
+    values = list(enumerate(spec.values, first))
+    reductions = [i for i, value in values if isinstance(value, Reduce)]
+    if any(is_row[spec.values[i - first].operand] for i in reductions):  # type: ignore[union-attr]
+        return None
+    if any(number[spec.values[i - first].operand] for i in reductions):  # type: ignore[union-attr]
+        return None
+    count = -(-spec.row_size // CHUNK)
+    needed = _needed_at_points(spec, at_points)
+    place = {i: k for k, i in enumerate(sorted(needed))}
+    read = [load for i, load in enumerate(spec.loads) if i in needed]
+    taken = tuple(dict.fromkeys(load.operand for load in read))
+    loads = tuple(
+        replace(
+            load,
+            operand=taken.index(load.operand),
+            strides=(CHUNK * load.strides[0], load.strides[0]),
+        )
+        for load in read
+    )
+    early: list[Compute | Reduce] = [
+        _renumbered(value, place) for i, value in values if i in needed
+    ]
+    results = {i: len(place) + k for k, i in enumerate(reductions)}
+    early += [_renumbered(spec.values[i - first], place) for i in reductions]
+    stored = [k for k, store in enumerate(spec.stores) if not is_row[store.value]]
+    stores = [
+        Store(place[s.value], s.dtype, (CHUNK, 1), s.shape)
+        for s in (spec.stores[k] for k in stored)
+    ]
+    stores += [Store(results[i], spec.dtype_of(i), (1, 0), (count,)) for i in reductions]
+    partial = KernelSpec((count, CHUNK), 1, loads, tuple(early), tuple(stores), spec.row_size)
+    final = _final(spec, reductions, count, is_row)
+    return InChunks(partial, final, taken, tuple(stored), _kept(spec))
+
+
+def _kept(spec: KernelSpec) -> tuple[int, ...]:
+    """Return the operands that are read once, not at every point."""
+    return tuple(dict.fromkeys(load.operand for load in spec.loads if not any(load.strides)))
+
+
+def _needed_at_points(spec: KernelSpec, at_points: list[int]) -> set[int]:
+    """Return values at points and what these read, numbers of the whole array included."""
+    first = len(spec.loads)
+    needed: set[int] = set()
+    stack = list(at_points)
+    while stack:
+        i = stack.pop()
+        if i in needed:
+            continue
+        needed.add(i)
+        if i >= first:
+            value = spec.values[i - first]
+            assert isinstance(value, Compute)
+            stack += [x for x in value.operands if not isinstance(x, Literal)]
+    return needed
+
+
+def _renumbered(value: Compute | Reduce, place: dict[int, int]) -> Compute | Reduce:
+    def number(x: Operand) -> Operand:
+        return x if isinstance(x, Literal) else place[x]
+
+    if isinstance(value, Reduce):
+        return replace(value, operand=place[value.operand])
+    return replace(value, operands=tuple(map(number, value.operands)))
+
+
+def _final(
+    spec: KernelSpec, reductions: list[int], count: int, is_row: tuple[bool, ...]
+) -> KernelSpec:
+    first = len(spec.loads)
+    kept = _kept(spec)
+    own = [i for i in range(first) if is_row[i]]
+    loads = [
+        replace(spec.loads[i], operand=kept.index(spec.loads[i].operand), strides=(0,)) for i in own
+    ]
+    place = {i: k for k, i in enumerate(own)}
+    for k, i in enumerate(reductions):
+        loads.append(Load(len(kept) + k, spec.dtype_of(i), (1,)))
+    values: list[Compute | Reduce] = []
+    for k, i in enumerate(reductions):
+        value = spec.values[i - first]
+        assert isinstance(value, Reduce)
+        place[i] = len(loads) + len(values)
+        values.append(replace(value, operand=len(own) + k))
+    for i, value in enumerate(spec.values, first):
+        if is_row[i] and isinstance(value, Compute):
+            place[i] = len(loads) + len(values)
+            values.append(_renumbered(value, place))
+    stores = [replace(s, value=place[s.value]) for s in spec.stores if is_row[s.value]]
+    return KernelSpec((count,), 0, tuple(loads), tuple(values), tuple(stores))

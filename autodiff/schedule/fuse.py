@@ -1,0 +1,277 @@
+"""From a graph to a schedule: which equations become kernels, and in which order all run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from autodiff.base.source_info import short_line
+from autodiff.ir.avals import ArrayType, array_type
+from autodiff.ir.graph import Eqn, Graph, Var, make_graph
+from autodiff.ir.primitive import Primitive
+from autodiff.passes.dead_code import dead_code
+from autodiff.schedule.group import CannotJoin, Group, Refusal, bytes_of
+from autodiff.schedule.kernel_spec import KernelSpec
+
+#: Equations beyond which a graph is left as it is.
+LONGEST_GRAPH = 5_000
+
+
+def _kernel_type(*avals: ArrayType, spec: KernelSpec) -> tuple[ArrayType, ...]:
+    return tuple(array_type(store.shape, store.dtype) for store in spec.stores)
+
+
+def _not_transformed(*arguments: Any) -> Any:
+    raise AssertionError("a kernel is run, not transformed")
+
+
+#: The operation that an equation of a schedule applies: it runs the kernel of its parameter `spec`.
+#: Schedules are no longer transformed, so it has no rules but how it is executed.
+kernel = Primitive(
+    name="kernel",
+    kind="kernel",
+    doc="Run a generated kernel.",
+    type_rule=_kernel_type,
+    reference=_not_transformed,
+    differentiate=None,
+    transpose=None,
+    batch=None,
+    multiple_outputs=True,
+    execute=lambda operands, params, run: run(params["spec"])(*operands),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A graph some of whose equations are kernels; `refusals` says of others why they are not."""
+
+    graph: Graph
+    refusals: tuple[str, ...]
+
+    def kernels(self) -> Iterator[KernelSpec]:
+        """Yield the kernels in the order in which they run."""
+        for eqn in self.graph.eqns:
+            if eqn.primitive is kernel:
+                yield eqn.params["spec"]
+
+    def __str__(self) -> str:
+        return format_schedule(self)
+
+
+def fuse(
+    graph: Graph, refusal: Refusal, is_worth: Callable[[KernelSpec], bool], *, unite: bool = True
+) -> Schedule:
+    """Replace equations by kernels that compute several of them without storing what is between.
+
+    `c = mul a b; d = sin c` becomes one kernel that reads a and b and writes d (and c, if it is
+    used elsewhere). An equation joins the kernel of an operand if it is over the same index space,
+    and no path leads from that kernel through others to the equation; where several would take it,
+    they are united. Each refusal is stated. A kernel for which `is_worth` does not hold is left as
+    the equations it was made of.
+
+    Args:
+        graph: a simplified graph without constants.
+        refusal: why no kernel can compute an equation, None if one can.
+        is_worth: whether a kernel is better than its equations one by one.
+        unite: False makes every equation a kernel of its own, to compare with.
+    """
+    if len(graph.eqns) > LONGEST_GRAPH:
+        reason = f"the graph has more than {LONGEST_GRAPH} equations"
+        return Schedule(graph, (reason,))
+    return _Fusion(graph, refusal, is_worth, unite).schedule()
+
+
+class _Fusion:
+    """The groups as they grow. Sets of equations are bits of integers, by position."""
+
+    def __init__(
+        self, graph: Graph, refusal: Refusal, is_worth: Callable[[KernelSpec], bool], unite: bool
+    ) -> None:
+        self.unite = unite
+        self.graph = graph
+        self.refusal = refusal
+        self.is_worth = is_worth
+        self.made_by: dict[Var, Eqn] = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
+        self.position = {id(eqn): i for i, eqn in enumerate(graph.eqns)}
+        self.before: list[int] = []  # for each equation, those it depends on
+        self.group_of: dict[int, Group] = {}
+        #: For each group its equations, and those that they depend on.
+        self.bits: dict[int, tuple[int, int]] = {}
+        self.refusals: list[str] = []
+
+    def schedule(self) -> Schedule:
+        for i, eqn in enumerate(self.graph.eqns):
+            self.before.append(self._depends_on(eqn))
+            self._place(i, eqn)
+        return Schedule(dead_code(self._rewritten()), tuple(self.refusals))
+
+    def _depends_on(self, eqn: Eqn) -> int:
+        mask = 0
+        for atom in eqn.inputs:
+            source = self.made_by.get(atom)  # type: ignore[arg-type]
+            if source is not None:
+                place = self.position[id(source)]
+                mask |= self.before[place] | 1 << place
+        return mask
+
+    def _place(self, i: int, eqn: Eqn) -> None:
+        if eqn.primitive.strides is not None:
+            return  # a view is read through, not computed
+        reason = self.refusal(eqn)
+        if reason is not None:
+            self._refuse(eqn, reason)
+            return
+        united = self._united(eqn) if self.unite else None
+        if united is None:
+            united = Group(self._space(eqn), self.made_by)
+            try:
+                united.add(eqn)
+            except CannotJoin as reason_given:
+                self._refuse(eqn, str(reason_given))
+                return
+        members = before = 0
+        for member in united.eqns:
+            place = self.position[id(member)]
+            self.bits.pop(id(self.group_of.get(place)), None)
+            self.group_of[place] = united
+            members |= 1 << place
+            before |= self.before[place]
+        self.bits[id(united)] = members, before & ~members
+
+    def _refuse(self, eqn: Eqn, reason: str) -> None:
+        line = short_line(eqn.source)
+        where = f" ({line})" if line else ""
+        self.refusals.append(f"{eqn.primitive.name}{where}: {reason}")
+
+    @staticmethod
+    def _space(eqn: Eqn) -> tuple[int, ...]:
+        is_reduction = eqn.primitive.combine is not None
+        return (eqn.inputs[0] if is_reduction else eqn.outputs[0]).aval.shape
+
+    def _united(self, eqn: Eqn) -> Group | None:
+        """Return the groups of an equation's operands with it as one; None if none takes it."""
+        found: dict[int, tuple[int, Group]] = {}
+        for atom in eqn.inputs:
+            source = self.made_by.get(atom)  # type: ignore[arg-type]
+            while source is not None and source.primitive.strides is not None:
+                atom = source.inputs[0]
+                source = self.made_by.get(atom)  # type: ignore[arg-type]
+            group = None if source is None else self.group_of.get(self.position[id(source)])
+            if group is not None:
+                saved = bytes_of(atom) + found.get(id(group), (0, group))[0]
+                found[id(group)] = saved, group
+        candidates = [group for _, group in sorted(found.values(), key=lambda pair: -pair[0])]
+        taken: Group | None = None
+        for group in candidates:
+            members = [*(taken.eqns if taken is not None else ()), *group.eqns]
+            members.sort(key=lambda member: self.position[id(member)])
+            try:
+                taken = self._as_group(group.shape, [*dict.fromkeys([*members, eqn])])
+            except CannotJoin as reason:
+                self._refuse(eqn, str(reason))
+        return taken
+
+    def _as_group(self, shape: tuple[int, ...], eqns: Sequence[Eqn]) -> Group:
+        """Return equations, in order, as a group; raise `CannotJoin` if they cannot be one."""
+        group = Group(shape, self.made_by)
+        for eqn in eqns:
+            group.add(eqn)
+        members = needed = 0
+        for eqn in eqns:
+            members |= 1 << self.position[id(eqn)]
+        for atom in group.outside():
+            source = self.made_by.get(atom)
+            if source is not None:
+                place = self.position[id(source)]
+                needed |= self.before[place] | 1 << place
+        if self._with_groups(needed, members) & members:
+            raise CannotJoin("what it reads besides needs a result of the kernel")
+        return group
+
+    def _with_groups(self, needed: int, members: int) -> int:
+        """Return what must run before, given that a kernel needs all that each of it needs."""
+        while True:
+            grown = needed
+            for own, before in self.bits.values():
+                if grown & own and not own & members:
+                    grown |= own | before
+            if grown == needed:
+                return needed
+            needed = grown
+
+    def _rewritten(self) -> Graph:
+        """Return the graph with its groups as kernels, each equation after what it needs."""
+        used_outside = self._used_outside()
+        done: set[int] = set()
+        eqns: list[Eqn] = []
+        specs: dict[int, tuple[Eqn, Group] | None] = {}
+
+        def emit(i: int) -> None:
+            stack = [i]
+            while stack:
+                place = stack[-1]
+                group = self.group_of.get(place)
+                inputs = self.graph.eqns[place].inputs if group is None else group.outside()
+                if group is not None and id(group) not in specs:
+                    specs[id(group)] = self._kernel_equation(group, used_outside)
+                made = specs.get(id(group)) if group is not None else None
+                if group is not None and made is None:
+                    inputs = self.graph.eqns[place].inputs
+                waiting = [
+                    self.position[id(source)]
+                    for atom in inputs
+                    if (source := self.made_by.get(atom)) is not None  # type: ignore[arg-type]
+                    and self.position[id(source)] not in done
+                ]
+                if waiting and place not in done:
+                    stack += waiting
+                    continue
+                stack.pop()
+                if place in done:
+                    continue
+                if made is None:
+                    eqns.append(self.graph.eqns[place])
+                    done.add(place)
+                else:
+                    eqns.append(made[0])
+                    done.update(self.position[id(member)] for member in made[1].eqns)
+
+        for i in range(len(self.graph.eqns)):
+            if i not in done:
+                emit(i)
+        return make_graph(self.graph.inputs, (), eqns, self.graph.outputs)
+
+    def _kernel_equation(self, group: Group, used: set[Var]) -> tuple[Eqn, Group] | None:
+        stored = [v for eqn in group.eqns for v in eqn.outputs if v in used]
+        spec = group.spec(stored)
+        if not stored or not self.is_worth(spec):
+            return None
+        operands = tuple(group.operands)
+        line = group.eqns[-1].source
+        return Eqn(kernel, operands, {"spec": spec}, tuple(stored), line), group
+
+    def _used_outside(self) -> set[Var]:
+        """Return the values read by other kernels or equations than the one that makes them."""
+        used: set[Any] = {atom for atom in self.graph.outputs if isinstance(atom, Var)}
+        seen: set[int] = set()
+        for i, eqn in enumerate(self.graph.eqns):
+            group = self.group_of.get(i)
+            if group is None:
+                if eqn.primitive.strides is None:
+                    used.update(eqn.inputs)
+            elif id(group) not in seen:
+                seen.add(id(group))
+                used.update(group.outside())
+        # A view that is read as it is needs what it is a view of.
+        for eqn in reversed(self.graph.eqns):
+            if eqn.primitive.strides is not None and eqn.outputs[0] in used:
+                used.update(eqn.inputs)
+        return used
+
+
+def format_schedule(schedule: Schedule) -> str:
+    """Return the kernels of a schedule and its graph as text, with the refusals."""
+    numbered = [f"# kernel {i}\n{spec}" for i, spec in enumerate(schedule.kernels())]
+    refused = [f"# not fused: {text}" for text in schedule.refusals]
+    return "\n".join([*numbered, *refused])

@@ -1,0 +1,34 @@
+"""Which equations a generated kernel can compute, and why not the others.
+
+An equation that cannot is run by NumPy, between kernels.
+"""
+
+from __future__ import annotations
+
+from autodiff.base import dtypes
+from autodiff.ir.graph import Eqn
+from autodiff.primitives.lowering import missing_rule
+
+#: Kinds of the element types that kernels hold in registers: all but complex ones.
+LOWERED_KINDS = "biuf"
+
+
+def why_not_lowered(eqn: Eqn) -> str | None:
+    """Return the reason why no kernel computes this equation, None if one can.
+
+    >>> import numpy as np
+    >>> import autodiff as ad
+    >>> graph = ad.make_graph(lambda x: ad.numpy.sort(x * x))(np.ones(3))
+    >>> [why_not_lowered(eqn) for eqn in graph.eqns]
+    [None, 'sort does not act on each element by itself']
+    """
+    primitive = eqn.primitive
+    if primitive.kind != "elementwise":
+        return f"{primitive.name} does not act on each element by itself"
+    if primitive.multiple_outputs:
+        return f"{primitive.name} has several outputs, and a kernel's values have one"
+    taken = tuple([atom.aval.dtype for atom in eqn.inputs])
+    for dtype in (*taken, *[var.aval.dtype for var in eqn.outputs]):
+        if dtypes.kind(dtype) not in LOWERED_KINDS:
+            return f"{primitive.name} is on {dtype}, which kernels do not hold"
+    return missing_rule(primitive, taken, eqn.params)
