@@ -28,7 +28,7 @@ from autodiff.base.settings import TABLE, settings
 REQUIREMENTS = (
     "numpy>=2.3,<3",
     "scipy>=1.13,<2",
-    "numba>=0.61,<1",
+    "numba>=0.68,<1",
     "ml_dtypes>=0.5,<1",
     "opt_einsum>=3.4,<4",
 )

@@ -142,7 +142,7 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "kernels",
         "AUTODIFF_KERNELS",
-        False,
+        True,
         _boolean,
         "Compute compiled graphs of NumPy arrays by generated kernels where these can: several "
         "operations at a time, each within its stated error.",

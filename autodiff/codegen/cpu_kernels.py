@@ -183,11 +183,8 @@ class _Emitter:
         self.memory = Memory(self.b, self.o)
         self.needs = Needs(spec)
         self.points = spec.row_size
-        self.kept = {
-            i: f"%kept{i}"
-            for i in self.needs.kept(lambda value: is_costly(value, spec, target))
-            if self._fits(i)
-        }
+        self.kept_in = self.needs.kept(lambda value: is_costly(value, spec, target))
+        self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
         self.row_values: dict[int, Typed] = {}
         self.loads: list[str] = []  # addresses of the first point of the row
         self.stores: list[str] = []
@@ -429,7 +426,7 @@ class _Emitter:
         """Emit a vector of points of a pass: what it needs, and its stores."""
         needs, spec = self.needs, self.spec
         known: dict[int, Typed] = dict(self.row_values)
-        read = {i for i in self.kept if needs.passes[i] < number}
+        read = {i for i in self.kept if self.kept_in[i] < number}
         for i in needs.wanted(number, read):
             if i in read:
                 dtype = spec.dtype_of(i)

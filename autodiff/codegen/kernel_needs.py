@@ -24,9 +24,15 @@ class Needs:
         return max(numbers, default=-1)
 
     def stored(self, *, rows: bool) -> list[tuple[int, int]]:
-        """Return the stores of values known in rows, or at points, each with its value."""
-        pairs = [(k, store.value) for k, store in enumerate(self.spec.stores)]
-        return [(k, i) for k, i in pairs if self.in_rows[i] == rows]
+        """Return the stores of one element a row, or of one a point, each with its value.
+
+        What is known in rows may be stored at every point.
+        """
+        return [
+            (k, store.value)
+            for k, store in enumerate(self.spec.stores)
+            if rows != any(store.strides[self.spec.rows :])
+        ]
 
     def reductions(self, number: int) -> dict[int, Reduce]:
         """Return the reductions that a pass makes, by value."""
@@ -59,13 +65,14 @@ class Needs:
                 stack += [x for x in value.operands if isinstance(x, int)]
         return sorted(seen)
 
-    def kept(self, is_costly: Callable[[Compute], bool]) -> list[int]:
-        """Return the costly values at points that are needed in a pass after their own."""
-        found = []
+    def kept(self, is_costly: Callable[[Compute], bool]) -> dict[int, int]:
+        """Return the costly values at points that several passes need, each with the first one."""
+        wanted = [self.wanted(number) for number in range(self.last + 1)]
+        found = {}
         for i, value in enumerate(self.spec.values, self.first):
             if isinstance(value, Reduce) or self.in_rows[i] or not is_costly(value):
                 continue
-            later = range(self.passes[i] + 1, self.last + 1)
-            if any(i in self.wanted(number) for number in later):
-                found.append(i)
+            needing = [number for number, values in enumerate(wanted) if i in values]
+            if len(needing) > 1:
+                found[i] = needing[0]
         return found

@@ -100,7 +100,7 @@ class Primitive:
     `dtypes` lists the kinds of element type it takes (b, i, u, f, c). `public` is the name under
     which `autodiff.numpy` offers it, `numpy` the functions it stands for when they meet a tracer.
     `ulp` maps a type's name to the largest error against the reference, in units in the last place.
-    `lower_kinds` lists the kinds of element type that `lower` takes.
+    `lower_for(dtype)` tells whether `lower` takes an element type; None: all that kernels hold.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Primitive:
     simplify: Callable[..., Any] | None = None
     recurrence: Callable[..., Any] | None = None
     lower: Callable[..., Any] | None = None
-    lower_kinds: str = "biuf"
+    lower_for: Callable[[Any], bool] | None = None
     execute: Callable[..., Sequence[Any]] | None = None
     prune: Callable[..., Any] | None = None
     separate: Callable[..., tuple[Sequence[Any], tuple[Any, Sequence[Any], Params]]] | None = None

@@ -334,7 +334,7 @@ power = elementwise(
     dtypes=NUMERIC,
     samples=Samples(span=(0.5, 2.5), points=(0.5, 1.0, 2.0)),
     lower=kernel_math("pow"),
-    lower_kinds="f",
+    lower_for=dtypes.is_inexact,
 )
 
 

@@ -490,7 +490,7 @@ def elementwise(
     simplify: Any = None,
     recurrence: Any = None,
     lower: Any = None,
-    lower_kinds: str = REAL,
+    lower_for: Callable[[np.dtype], bool] | None = None,
     samples: Samples = _NO_SAMPLES,
     ulp: dict[str, float] | None = None,
 ) -> Primitive:
@@ -498,7 +498,7 @@ def elementwise(
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `simplify`, `recurrence`, `lower`, `lower_kinds`: see ir/primitive.py;
+    linear in that operand. `simplify`, `recurrence`, `lower`, `lower_for`: see ir/primitive.py;
     an operation whose reference is an expression needs no `lower` (lowering.py). `promote`: operand
     types to (own operand types, result types); a NumPy ufunc as reference brings its own.
     `operator`: the Python operator (`"add"` for `__add__`).
@@ -539,7 +539,7 @@ def elementwise(
             simplify=simplify,
             recurrence=recurrence,
             lower=lower,
-            lower_kinds=lower_kinds,
+            lower_for=lower_for,
         )
     )
     if lower is None and not is_ufunc:

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.base import dtypes
 from autodiff.ir.avals import array_type
 from autodiff.ir.builder import Trace
 from autodiff.ir.graph import Graph, Literal, Params, params_key
@@ -110,8 +109,8 @@ def missing_rule(primitive: Primitive, operands: Dtypes, params: Params) -> str 
     if isinstance(primitive.lower, ByReference):
         found = reference_graph(primitive, operands, params)
         return found if isinstance(found, str) else None
-    kinds = [dtypes.kind(dtype) for dtype in operands]
-    if not set(kinds) <= set(primitive.lower_kinds):
+    takes = primitive.lower_for
+    if takes is not None and not all(map(takes, operands)):
         return f"{primitive.name} has no rule for {', '.join(map(str, operands))}"
     return None
 

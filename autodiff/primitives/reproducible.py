@@ -164,6 +164,11 @@ def _in_kernels(formula: Callable[[Any], Any]) -> Callable[..., Any]:
     return expression(of_one_number)
 
 
+def _is_single_or_less(dtype: np.dtype) -> bool:
+    """Return whether a kernel has the formula's bits: in double precision it is NumPy's own."""
+    return dtype.itemsize <= 4
+
+
 def _one_float(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return operands, operands
 
@@ -245,6 +250,7 @@ reproducible_log = elementwise(
     public=False,
     samples=Samples(span=(0.1, 4.0), points=(-1.0, 0.0, 1e-30, 1.0, 1e30, np.inf, np.nan)),
     lower=_in_kernels(_log),
+    lower_for=_is_single_or_less,
 )
 reproducible_log1p = elementwise(
     "reproducible_log1p",
@@ -256,6 +262,7 @@ reproducible_log1p = elementwise(
     public=False,
     samples=Samples(span=(-0.9, 3.0), points=(-1.0, -0.0, 0.0, 1e-30, np.inf, np.nan)),
     lower=_in_kernels(_log1p_of_one_number),
+    lower_for=_is_single_or_less,
 )
 
 
@@ -369,6 +376,7 @@ reproducible_erf = elementwise(
     public=False,
     samples=Samples(span=(-3.0, 3.0), points=(-np.inf, -4.0, -0.0, 0.0, 1e-30, np.inf, np.nan)),
     lower=_in_kernels(_erf_of_one_number),
+    lower_for=_is_single_or_less,
 )
 reproducible_erfinv = elementwise(
     "reproducible_erfinv",
@@ -380,4 +388,5 @@ reproducible_erfinv = elementwise(
     public=False,
     samples=Samples(span=(-0.99, 0.99), points=(-1.0, -0.0, 0.0, 1e-30, 1.0, 2.0, np.nan)),
     lower=_in_kernels(_erfinv_of_one_number),
+    lower_for=_is_single_or_less,
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import OrderedDict
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.codegen.cpu_kernels import CannotEmit, collapsed, emit_kernel, span_of
@@ -35,6 +37,34 @@ PIECE = 1 << 16
 CAPACITY = 4096
 
 
+#: Why kernels cannot be made in this process, once it has been tried.
+_failure: str | None = None
+
+
+def kernels_are_usable() -> bool:
+    """Return whether graphs are to be computed by kernels."""
+    return settings().kernels and _failure is None
+
+
+def give_up(error: Exception) -> None:
+    """Do without kernels from here on, with a warning; while testing, raise what went wrong."""
+    global _failure
+    if settings().verify:
+        raise error
+    _failure = f"{type(error).__name__}: {error}"
+    warnings.warn(
+        message(
+            "kernels",
+            "the CPU's kernels must compile and load",
+            _failure,
+            fix="report this; until then AUTODIFF_KERNELS=0 leaves everything to NumPy, as is done "
+            "from here on.",
+        ),
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
 def schedule_for_cpu(graph: Graph) -> Schedule:
     """Return a simplified graph with kernels for the host's processor."""
     values = settings()
@@ -45,6 +75,8 @@ def schedule_for_cpu(graph: Graph) -> Schedule:
 def why_not_computed(eqn: Eqn) -> str | None:
     """Return why no kernel for the CPU computes an equation, None if one can."""
     primitive = eqn.primitive
+    if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
+        return f"{primitive.name} is over no elements"
     if primitive.combine is None:
         return why_not_lowered(eqn)
     for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
@@ -52,8 +84,6 @@ def why_not_computed(eqn: Eqn) -> str | None:
             return f"{primitive.name} is on {dtype}, which kernels do not hold"
         if dtype.kind == "f" and dtype.itemsize == 2:
             return f"{primitive.name} is on {dtype}, whose sums need a wider type"
-    if not eqn.inputs[0].aval.size:
-        return f"{primitive.name} is over no elements"
     return None
 
 

@@ -23,7 +23,12 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar
 from autodiff.ir.held import has_effect, held_graphs, is_transient
 from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
-from autodiff.runtime.cpu_kernels import kernel_function, schedule_for_cpu
+from autodiff.runtime.cpu_kernels import (
+    give_up,
+    kernel_function,
+    kernels_are_usable,
+    schedule_for_cpu,
+)
 from autodiff.runtime.dump import dump
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
@@ -87,7 +92,7 @@ class Executable:
             simplified = simplify(self._graph)
             program = _compiled(simplified, module, self._donated)
         if values.dump and module is np:
-            schedule = str(schedule_for_cpu(simplified)) if values.kernels else None
+            schedule = str(schedule_for_cpu(simplified)) if kernels_are_usable() else None
             dump(values.dump, self._graph, simplified, schedule, sources(simplified))
         self._programs[module] = program
         return program
@@ -126,10 +131,23 @@ def _stays_held(eqn: Eqn) -> bool:
 
 
 def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozenset()) -> _Program:
-    """Return the program of a simplified graph, with those of the graphs it holds."""
+    """Return the program of a simplified graph, with those of the graphs it holds.
+
+    Where kernels cannot be made it is a program of NumPy's functions alone.
+    """
     graph, literals = _lifted(graph, module)
-    if module is np and settings().kernels:
-        graph = schedule_for_cpu(graph).graph
+    if module is np and kernels_are_usable():
+        try:
+            scheduled = schedule_for_cpu(graph).graph
+            return _emitted(scheduled, literals, module, donated)
+        except Exception as error:  # of compilers and loaders, of many kinds
+            give_up(error)
+    return _emitted(graph, literals, module, donated)
+
+
+def _emitted(
+    graph: Graph, literals: tuple[Any, ...], module: ModuleType, donated: frozenset[int]
+) -> _Program:
     copied = shared_outputs(graph, donated)
     needed = _needed_on_device(graph, module)
     if len(graph.eqns) > LONGEST_PROGRAM:
@@ -147,7 +165,7 @@ def sources(graph: Graph) -> list[str]:
 
     Those of held graphs follow, each beginning with a line that says whose it is.
     """
-    if settings().kernels:
+    if kernels_are_usable():
         graph = schedule_for_cpu(graph).graph
     texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
     for eqn in graph.eqns:

@@ -76,7 +76,9 @@ def in_chunks(spec: KernelSpec) -> InChunks | None:
     ]
     results = {i: len(place) + k for k, i in enumerate(reductions)}
     early += [_renumbered(spec.values[i - first], place) for i in reductions]
-    stored = [k for k, store in enumerate(spec.stores) if not is_row[store.value]]
+    stored = [k for k, store in enumerate(spec.stores) if any(store.strides)]
+    if any(is_row[spec.stores[k].value] for k in stored):
+        return None
     stores = [
         Store(place[s.value], s.dtype, (CHUNK, 1), s.shape)
         for s in (spec.stores[k] for k in stored)
@@ -140,5 +142,5 @@ def _final(
         if is_row[i] and isinstance(value, Compute):
             place[i] = len(loads) + len(values)
             values.append(_renumbered(value, place))
-    stores = [replace(s, value=place[s.value]) for s in spec.stores if is_row[s.value]]
+    stores = [replace(s, value=place[s.value]) for s in spec.stores if not any(s.strides)]
     return KernelSpec((count,), 0, tuple(loads), tuple(values), tuple(stores))

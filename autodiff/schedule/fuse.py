@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from autodiff.base.source_info import short_line
@@ -130,13 +131,16 @@ class _Fusion:
             except CannotJoin as reason_given:
                 self._refuse(eqn, str(reason_given))
                 return
-        members = before = 0
-        for member in united.eqns:
-            place = self.position[id(member)]
-            self.bits.pop(id(self.group_of.get(place)), None)
-            self.group_of[place] = united
-            members |= 1 << place
-            before |= self.before[place]
+        before = self.before[i]
+        if self.bits.get(id(united)) is None:  # a new group, of which others may now be part
+            for member in united.eqns:
+                place = self.position[id(member)]
+                before |= self.bits.pop(id(self.group_of.get(place)), (0, 0))[1]
+                self.group_of[place] = united
+        else:
+            self.group_of[i] = united
+            before |= self.bits[id(united)][1]
+        members = self._members(united)
         self.bits[id(united)] = members, before & ~members
 
     def _refuse(self, eqn: Eqn, reason: str) -> None:
@@ -164,22 +168,39 @@ class _Fusion:
         candidates = [group for _, group in sorted(found.values(), key=lambda pair: -pair[0])]
         taken: Group | None = None
         for group in candidates:
-            members = [*(taken.eqns if taken is not None else ()), *group.eqns]
-            members.sort(key=lambda member: self.position[id(member)])
             try:
-                taken = self._as_group(group.shape, [*dict.fromkeys([*members, eqn])])
+                if taken is None:
+                    own = 1 << self.position[id(eqn)]
+                    group.add(eqn, partial(self._check_order, group, own))
+                    taken = group
+                else:
+                    taken = self._as_group(group.shape, [*taken.eqns, *group.eqns])
             except CannotJoin as reason:
                 self._refuse(eqn, str(reason))
         return taken
 
     def _as_group(self, shape: tuple[int, ...], eqns: Sequence[Eqn]) -> Group:
-        """Return equations, in order, as a group; raise `CannotJoin` if they cannot be one."""
+        """Return equations as a group; raise `CannotJoin` if they cannot be one."""
         group = Group(shape, self.made_by)
-        for eqn in eqns:
+        for eqn in sorted(eqns, key=lambda member: self.position[id(member)]):
             group.add(eqn)
-        members = needed = 0
-        for eqn in eqns:
+        self._check_order(group, 0)
+        return group
+
+    def _members(self, group: Group) -> int:
+        """Return the equations of a group as bits."""
+        known = self.bits.get(id(group))
+        last = 1 << self.position[id(group.eqns[-1])]
+        if known is not None:  # it grows by one at a time
+            return known[0] | last
+        members = 0
+        for eqn in group.eqns:
             members |= 1 << self.position[id(eqn)]
+        return members
+
+    def _check_order(self, group: Group, more: int) -> None:
+        """Raise `CannotJoin` if a group with `more` equations would have to wait for itself."""
+        members, needed = self._members(group) | more, 0
         for atom in group.outside():
             source = self.made_by.get(atom)
             if source is not None:
@@ -187,7 +208,6 @@ class _Fusion:
                 needed |= self.before[place] | 1 << place
         if self._with_groups(needed, members) & members:
             raise CannotJoin("what it reads besides needs a result of the kernel")
-        return group
 
     def _with_groups(self, needed: int, members: int) -> int:
         """Return what must run before, given that a kernel needs all that each of it needs."""

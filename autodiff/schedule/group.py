@@ -26,6 +26,13 @@ from autodiff.schedule.kernel_spec import (
 Refusal = Callable[[Eqn], str | None]
 
 
+#: Values that one kernel computes at most: compiling takes ever longer for longer code.
+MOST_VALUES = 100
+
+#: Arrays that one kernel reads at most, each of which takes a register.
+MOST_LOADS = 24
+
+
 class CannotJoin(Exception):
     """Why an equation cannot be part of a group; the text is the stated reason."""
 
@@ -48,15 +55,14 @@ class Group:
         self.known: dict[Var, int] = {}
         self.is_row: list[bool] = []  # one flag per value, in the order of `values`
 
-    def add(self, eqn: Eqn) -> None:
-        """Take an equation in, or raise `CannotJoin` and stay as before."""
-        state = (
-            self.points,
-            len(self.operands),
-            len(self.loads),
-            len(self.values),
-            dict(self.known),
-        )
+    def add(self, eqn: Eqn, check: Callable[[], None] = lambda: None) -> None:
+        """Take an equation in, or raise `CannotJoin` and stay as before.
+
+        `check()` may raise it too, when the group is as it would be.
+        """
+        if len(self.values) >= MOST_VALUES:
+            raise CannotJoin(f"the kernel computes {MOST_VALUES} values already")
+        state = self.points, len(self.operands), len(self.loads), len(self.values)
         try:
             if eqn.primitive.combine is not None:
                 self._add_reduction(eqn)
@@ -64,8 +70,13 @@ class Group:
                 self._add_elementwise(eqn)
             if self.points is not None and not self._points_are_one_axis(self.points):
                 raise CannotJoin("with it the points of a row are not one axis for all operands")
+            if len(self.loads) > MOST_LOADS:
+                raise CannotJoin(f"the kernel would read more than {MOST_LOADS} arrays")
+            check()
         except CannotJoin:
-            self.points, operands, loads, values, self.known = state
+            self.points, operands, loads, values = state
+            for var in eqn.outputs:
+                self.known.pop(var, None)
             del self.operands[operands:], self.loads[loads:]
             del self.values[values:], self.is_row[values:]
             raise

@@ -169,6 +169,37 @@ def test_reductions_pass_nan_on_as_numpys_do():
         near(by_kernels(f, x), f(x), ulps=64, scale=100.0)
 
 
+def test_what_only_a_later_pass_needs_is_computed_there():
+    x = RANDOM.normal(size=(3, 41))
+
+    def f(v):
+        return np.exp(-0.5 * v**2) * np.sum(v, axis=1, keepdims=True)
+
+    near(by_kernels(f, x), f(x), ulps=40, scale=10.0)
+    assert count_kernels(f, x) == 1
+
+
+def test_what_is_the_same_all_along_a_row_is_stored_at_every_point():
+    rows, x = RANDOM.normal(size=(5, 1)), RANDOM.normal(size=(5, 33))
+
+    def f(r, v):
+        repeated = np.broadcast_to(r, (5, 33)) * 2.0 + 1.0
+        totals = np.broadcast_to(np.sum(v * v, axis=1, keepdims=True), (5, 33))
+        return repeated, repeated + 1.0, np.sum(v * 2.0, axis=1), totals * 1.0
+
+    near(by_kernels(f, rows, x), f(rows, x), ulps=64, scale=40.0)
+    ones = lambda v: (np.zeros_like(v) + 1.0) * 3.0  # noqa: E731
+    near(by_kernels(ones, x), ones(x))
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 4)])
+def test_empty_arrays_are_left_to_numpy(shape):
+    x = np.zeros(shape)
+    f = lambda v: (np.sin(v) * 2.0 + 1.0, np.sum(np.exp(v) * 2.0), np.sum(v * v + 1.0, axis=0))  # noqa: E731
+    near(by_kernels(f, x), f(x))
+    assert count_kernels(f, x) == 0
+
+
 def test_truth_values_and_counts():
     x = RANDOM.normal(size=(7, 33))
     near(by_kernels(lambda v: np.any((v > 2.0) & (v < 9.0), axis=1), x), np.any(x > 2.0, axis=1))

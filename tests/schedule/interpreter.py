@@ -29,7 +29,10 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             kept = np.reshape(total, (*spec.shape[: spec.rows], *[1] * len(points)))
             known.append(np.broadcast_to(kept, spec.shape))
             continue
-        given = [x.value if isinstance(x, Literal) else known[x] for x in value.operands]
+        given = [
+            np.broadcast_to(x.value, spec.shape) if isinstance(x, Literal) else known[x]
+            for x in value.operands
+        ]
         known.append(value.primitive.reference(*given, **dict(value.params)))
     results = []
     for store in spec.stores:
