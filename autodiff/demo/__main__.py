@@ -35,15 +35,15 @@ def show_figures() -> bool:
 
 
 def show_graphs() -> None:
-    """Print a loss's graph, its gradient's graph, the program that computes it, and its time."""
+    """Print a loss's graph, its gradient's graph, the kernel that computes it, and its time."""
     weights, bias = np.full(3, 0.5, np.float32), np.float32(0.1)
     gradient = ad.jit(ad.grad(loss, (0, 1)))
     print("\n2. The loss above as a graph\n")
     ad.show(loss, weights, bias)
     print("\n   its gradient\n")
     ad.show(ad.grad(loss, (0, 1)), weights, bias)
-    print("\n   and the program that jit makes of the gradient\n")
-    ad.show(gradient, weights, bias, stage="source")
+    print("\n   and the kernels that jit makes of the gradient (stage='source' shows their code)\n")
+    ad.show(gradient, weights, bias, stage="kernels")
     times = timeit.repeat(lambda: gradient(weights, bias), number=200, repeat=5)
     print(f"\n   which takes {min(times) / 200 * 1e6:.0f} µs a call here")
 

@@ -13,20 +13,20 @@ import numpy as np
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.codegen.cpu_kernels import CannotEmit, collapsed, emit_kernel, span_of
+from autodiff.codegen.cpu_kernels import CannotEmit, collapsed, emit_kernel, is_costly, span_of
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.runtime.cpu_jit import load
 from autodiff.runtime.host import host
 from autodiff.runtime.kernel_calls import ArrayType, Signature, kernel_call
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
-from autodiff.schedule.kernel_spec import KernelSpec, Reduce
+from autodiff.schedule.kernel_spec import Compute, KernelSpec
 from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
 
 #: The symbol of every kernel, each of which is a module of its own.
 SYMBOL = "kernel"
 
-#: Elements from which on a kernel of two values is better than NumPy's two calls.
+#: Elements from which on a kernel of one function is better than NumPy's.
 MANY = 512
 
 #: Elements of a piece of a kernel that is divided over threads. Kernels of more than one piece let
@@ -100,10 +100,11 @@ def is_worth(spec: KernelSpec) -> bool:
     """Return whether a kernel can be emitted, and saves more than its call costs."""
     if not can_emit(spec):
         return False
-    count = len(spec.values)
-    if all(isinstance(value, Reduce) for value in spec.values):
-        return count > 1
-    return count > 2 or (count == 2 and spec.row_count * spec.row_size >= MANY)
+    if len(spec.values) > 1:
+        return True
+    (value,) = spec.values
+    many = spec.row_count * spec.row_size >= MANY
+    return many and isinstance(value, Compute) and is_costly(value, spec, host())
 
 
 class KernelFunction:
@@ -112,7 +113,7 @@ class KernelFunction:
     Outputs are fresh. Operands that are not contiguous are copied first.
     """
 
-    __slots__ = ("_through_ctypes", "call", "text")
+    __slots__ = ("_strict", "call", "text")
 
     def __init__(self, spec: KernelSpec) -> None:
         target = host()
@@ -132,7 +133,7 @@ class KernelFunction:
             chunk=max(1, PIECE * span // elements),
         )
         kernel, is_long = module.address(SYMBOL), elements > PIECE
-        self._through_ctypes = kernel_call(kernel, module, signature, _refused, fast=False)
+        self._strict = kernel_call(kernel, module, signature, _refused, fast=not is_long)
         self.call = kernel_call(kernel, module, signature, self._prepared, fast=not is_long)
 
     def __call__(self, *operands: Any) -> list[np.ndarray]:
@@ -140,8 +141,8 @@ class KernelFunction:
         return self.call(*operands)
 
     def _prepared(self, *operands: Any) -> list[np.ndarray]:
-        """Run the kernel on operands that are not arrays in C order, made so."""
-        return self._through_ctypes(*[np.array(x, order="C", ndmin=0) for x in operands])
+        """Run the kernel on numbers, and arrays that are not in C order or aligned, made so."""
+        return self._strict(*[np.require(x, requirements="CA") for x in operands])
 
 
 def _refused(*operands: Any) -> Any:

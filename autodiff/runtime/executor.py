@@ -69,6 +69,8 @@ class Executable:
         program = self._programs.get(module)
         if program is None:
             program = self._next_program(module)
+        if program.is_kernels:  # fresh arrays, made without NumPy's functions and their warnings
+            return list(program.run(*arguments))
         if module is not np:
             arguments = tuple(
                 module.asarray(x) if type(x) is np.ndarray or i in program.needed_there else x
@@ -109,12 +111,14 @@ class _Program:
     """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared.
 
     `needed_there` are the inputs that must be on the device even if they are mere numbers.
+    `is_kernels`: nothing but kernels is run, and nothing need be copied.
     """
 
     run: Callable[..., Sequence[Any]]
     literals: tuple[Any, ...]
     copied: tuple[int, ...]
     needed_there: frozenset[int]
+    is_kernels: bool = False
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -157,7 +161,8 @@ def _emitted(
         print(emitted.source, file=sys.stderr)
     names = dict(emitted.names)
     exec(compile(emitted.source, "<autodiff program>", "exec"), names)
-    return _Program(names["program"], literals, copied, needed)
+    is_kernels = not copied and all(eqn.primitive is kernel for eqn in graph.eqns)
+    return _Program(names["program"], literals, copied, needed, is_kernels and module is np)
 
 
 def sources(graph: Graph) -> list[str]:

@@ -116,7 +116,7 @@ def test_reductions_of_whole_arrays_and_of_rows(name, dtype):
             return function(w, axis=1, dtype=w.dtype)
         return function(w, axis=1)
 
-    scale = None if name in ("max", "min") else max(1.0, float(np.max(np.abs(f(x)))))
+    scale = max(1.0, float(np.abs(f(x)))) if name == "sum" else None
     near(by_kernels(f, x), f(x), ulps=64, scale=scale)
     near(by_kernels(rows, x), rows(x), ulps=64, scale=scale)
 
