@@ -20,9 +20,12 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from typing import Any
 
+import numpy as np
+
 import autodiff
 from autodiff.base.kernel_sources import kernel_directory
-from autodiff.base.settings import TABLE, settings
+from autodiff.base.settings import TABLE, override, settings
+from autodiff.runtime.host import host
 
 # What pyproject.toml requires; a test compares the two.
 REQUIREMENTS = (
@@ -193,15 +196,30 @@ def _version(distribution: str) -> str | None:
 
 def _system() -> tuple[tuple[str, str], ...]:
     try:
-        kernels = str(kernel_directory())
+        sources = str(kernel_directory())
     except FileNotFoundError as error:
-        kernels = str(error).splitlines()[0]
+        sources = str(error).splitlines()[0]
     return (
         ("autodiff", f"{autodiff.__version__} in {autodiff.__path__[0]}"),
-        ("kernels", kernels),
+        ("kernels", sources),
         ("python", f"{platform.python_version()} at {sys.executable}"),
         ("platform", f"{platform.platform()}, {os.cpu_count()} cores"),
+        ("CPU kernels", _cpu_kernels()),
     )
+
+
+def _cpu_kernels() -> str:
+    """Compile a kernel and run it; return what it was made for, else what is wrong."""
+    with override(verify=True, reference=False, kernels=True):
+        try:
+            total = float(autodiff.jit(lambda x: np.sum(x * x + 1.0))(np.arange(100.0)))
+        except (ImportError, OSError, RuntimeError, ValueError) as error:
+            return f"not usable: {str(error).splitlines()[0]}"
+        if total != 328450.0:
+            return f"wrong: a sum is {total} instead of 328450.0"
+        target = host()
+    used = "" if settings().kernels else "; switched off by the settings"
+    return f"run, made for {target.name} ({target.triple}), on {target.cores} cores{used}"
 
 
 def _settings() -> tuple[tuple[str, str, str], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import tomllib
@@ -54,6 +55,19 @@ def test_it_reports_this_machine():
     assert {"autodiff", "python", "platform", "numpy", "scipy", "numba", "llvmlite"} <= named
     assert {"ml_dtypes", "opt_einsum", "driver"} <= named
     assert {setting.environment for setting in settings.TABLE} <= named
+
+
+FOREIGN = "neon" if platform.machine() == "x86_64" else "sse2"
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"), [("auto", "run, made for"), (FOREIGN, "not usable: cpu_target")]
+)
+def test_it_says_whether_kernels_run_on_the_processor(target, answer):
+    run = _run(AUTODIFF_CPU_TARGET=target)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (line,) = [line for line in run.stdout.splitlines() if "CPU kernels" in line]
+    assert answer in line
 
 
 def test_it_shows_a_setting_that_the_environment_changes():

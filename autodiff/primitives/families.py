@@ -19,7 +19,7 @@ from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import Trace, Tracer, bind_primitive, record, trace_of
-from autodiff.ir.graph import NO_PARAMS, Literal, Params
+from autodiff.ir.graph import NO_PARAMS, Literal, Params, is_repeated_scalar
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
     LinearOperand,
@@ -127,15 +127,19 @@ def batch_to(x: Any, batched: bool, size: int) -> Any:
 def neutral(*, left: float | None = None, right: float | None = None) -> Any:
     """Return the simplify rule of an operation that a literal operand leaves without effect.
 
-    `left` and `right` are that literal as first and second operand; its sign of zero counts.
+    `left` and `right` are that literal as first and second operand, or what all elements of it
+    are; its sign of zero counts.
     """
 
     def is_neutral(atom: Any, value: float | None) -> bool:
-        if value is None or type(atom) is not Literal or not atom.is_scalar:
+        if value is None or type(atom) is not Literal:
             return False
-        if not dtypes.is_inexact(atom.aval.dtype):
-            return bool(atom.value == value)
-        number = complex(atom.value)
+        if not (atom.is_scalar or is_repeated_scalar(atom.value)):
+            return False
+        element = np.asarray(atom.value)[(0,) * atom.value.ndim]
+        if not dtypes.is_inexact(element.dtype):
+            return bool(element == value)
+        number = complex(element)
         return number == value and np.signbit(number.real) == np.signbit(value)
 
     def rule(eqn: Any, made_by: Any) -> Any:

@@ -35,6 +35,12 @@ def overwrite(x: Any, updates: Any, *, starts: Shape, stops: Shape, steps: Shape
     return out
 
 
+def _beside(x: Any, values: Sequence[Any]) -> Sequence[Any]:
+    """Return `values` on x's device: NumPy's scalars are on the host still."""
+    module: Any = module_of(x) or np
+    return values if module is np else [module.asarray(value) for value in values]
+
+
 def _in_range(indices: Sequence[Any], sizes: Shape, mode: str) -> tuple[list[Any], Any]:
     """Return indices that are in range and, for modes that skip, where all of them were."""
     if mode == "promise":
@@ -83,7 +89,7 @@ def gather(
     unique: bool,
 ) -> Any:
     """Return elements of x; reads outside of it give the fill value in mode "fill"."""
-    prepared, inside = _in_range(indices, tuple(x.shape[i] for i in axes), mode)
+    prepared, inside = _in_range(_beside(x, indices), tuple(x.shape[i] for i in axes), mode)
     moved = _indexed_first(x, axes, batch_axes)
     if inside is None:
         return moved[(*_positions(x, prepared, batch_axes), ...)]
@@ -134,7 +140,7 @@ def _writes(
 
     Positions count in an array whose axes are the batch axes, then the indexed ones.
     """
-    prepared, inside = _in_range(indices, tuple(x.shape[i] for i in axes), mode)
+    prepared, inside = _in_range(_beside(x, indices), tuple(x.shape[i] for i in axes), mode)
     count = np.size(prepared[0])
     positions = tuple(
         np.reshape(position, (count,)) for position in _positions(x, prepared, batch_axes)
@@ -167,6 +173,7 @@ def scatter(
     out = np.copy(x)
     target = _indexed_first(out, axes, batch_axes)
     positions, inside = _writes(x, indices, axes, mode, batch_axes)
+    (updates,) = _beside(x, (updates,))
     updates = np.reshape(updates, (np.size(indices[0]), *target.shape[len(positions) :]))
     if inside is not None:
         updates = updates[inside]

@@ -102,7 +102,7 @@ def is_worth(spec: KernelSpec) -> bool:
         return False
     if len(spec.values) > 1:
         return True
-    (value,) = spec.values
+    value = next(iter(spec.values))
     many = spec.row_count * spec.row_size >= MANY
     return many and isinstance(value, Compute) and is_costly(value, spec, host())
 
@@ -142,7 +142,7 @@ class KernelFunction:
 
     def _prepared(self, *operands: Any) -> list[np.ndarray]:
         """Run the kernel on numbers, and arrays that are not in C order or aligned, made so."""
-        return self._strict(*[np.require(x, requirements="CA") for x in operands])
+        return self._strict(*[np.require(x, requirements=["C", "A"]) for x in operands])
 
 
 def _refused(*operands: Any) -> Any:

@@ -204,6 +204,12 @@ def test_algebra_removes_what_changes_no_bit_and_nothing_else(function, expected
     assert _operations(dead_code(algebra(_graph(function)))) == expected
 
 
+def test_algebra_takes_a_repeated_number_for_that_number():
+    ones, halves = np.broadcast_to(1.0, (3,)), np.broadcast_to(0.5, (3,))
+    graph = _graph(lambda x: x * ones * halves)
+    assert _operations(algebra(graph)) == ["multiply"]
+
+
 def test_algebra_knows_that_complex_numbers_are_not_their_own_conjugates():
     z = np.array([1j, 2.0])
     assert _operations(algebra(_graph(anp.conjugate, z))) == ["conjugate"]

@@ -26,7 +26,7 @@ def program(x):
 @pytest.mark.usefixtures("_without_compiler")
 def test_a_program_runs_without_kernels_and_says_so_once():
     x = np.linspace(0.0, 1.0, 50)
-    with ad.override(verify=False, kernels=True):
+    with ad.override(verify=False, kernels=True, reference=False):
         with pytest.warns(RuntimeWarning, match="no memory may be made executable"):
             found = ad.jit(program)(x)
         np.testing.assert_array_equal(found, program(x))
@@ -37,7 +37,7 @@ def test_a_program_runs_without_kernels_and_says_so_once():
 @pytest.mark.usefixtures("_without_compiler")
 def test_while_testing_what_went_wrong_is_raised():
     with (
-        ad.override(verify=True, kernels=True),
+        ad.override(verify=True, kernels=True, reference=False),
         pytest.raises(OSError, match="no memory may be made executable"),
     ):
         ad.jit(program)(np.linspace(0.0, 1.0, 51))
