@@ -14,6 +14,12 @@ or, where rows are short or their points lie apart in memory, neighbouring rows:
     for each block of as many rows as there are lanes:      blocks begin to end
         the same, point by point; reductions need nothing across the lanes
 
+or, where one pass over such rows would jump through memory, a tile of blocks at a time:
+
+    for each tile:                                          blocks begin to end
+        for each point: for each block of the tile: loads, values, accumulators kept on the stack
+        for each block of the tile: values in rows
+
 Where there is a single row and no reduction, begin to end are points. A value that costs much and
 is needed in several passes is kept in a buffer on the stack; others are computed again. Sizes and
 strides of the index space are constants of the text.
@@ -48,6 +54,12 @@ COSTLY = 8
 
 #: Points of a row up to which lanes are rows.
 SHORT_ROW = 16
+
+#: Bytes from one point to the next from which on blocks of rows go over the points together.
+FAR = 1024
+
+#: Bytes of the accumulators of a tile.
+TILE_BYTES = 1 << 14
 
 #: Registers that a vector of rows fills where little is computed: more is read in one go.
 REGISTERS = 4
@@ -156,6 +168,23 @@ def lanes_of(spec: KernelSpec, target: Target) -> int:
     return times * width
 
 
+def tile_of(spec: KernelSpec, target: Target) -> int:
+    """Return how many blocks of rows go over the points together, which reads memory in order."""
+    if not lanes_are_rows(spec, target) or spec.row_size <= SHORT_ROW:
+        return 1
+    needs = Needs(spec)
+    reductions = needs.reductions(0).values()
+    is_far = any(abs(x.strides[-1]) * x.dtype.itemsize >= FAR for x in spec.loads)
+    computed = [needs.passes[i] for i in needs.computed_in_rows()]
+    if needs.last > 0 or not reductions or not is_far or 0 in computed:
+        return 1
+    if any(held_type(x.dtype).bits > memory_type(x.dtype).bits for x in reductions):
+        return 1  # an accumulator of half precision is held in single
+    lanes = lanes_of(spec, target)
+    size = sum(UNROLLED * lanes * value.dtype.itemsize for value in reductions)
+    return max(1, min(-(-spec.shape[spec.rows - 1] // lanes), TILE_BYTES // size))
+
+
 def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
     """Return whether a value takes more than some instructions, as its rule writes them."""
     b = VectorBuilder(target, 1)
@@ -183,6 +212,7 @@ class _Emitter:
         self.memory = Memory(self.b, self.o)
         self.needs = Needs(spec)
         self.points = spec.row_size
+        self.tile = tile_of(spec, target)
         self.kept_in = self.needs.kept(lambda value: is_costly(value, spec, target))
         self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
         self.row_values: dict[int, Typed] = {}
@@ -205,15 +235,24 @@ class _Emitter:
             kind = memory_type(self.spec.dtype_of(i)).name
             room = self.points * self.lanes if self.across else self.points + self.lanes
             b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
+        if self.tile > 1:
+            for i, value in self.needs.reductions(0).items():
+                kind, room = memory_type(value.dtype).name, self.tile * UNROLLED * self.lanes
+                b.lines.append(f"  %sums{i} = alloca [{room} x {kind}], align 64")
         is_one_row = self.spec.row_count == 1 and not self.spec.reduces
 
-        def row(index: str) -> None:
+        def enter(index: str) -> None:
             self._enter_row(pointers, inputs, index)
+
+        def row(index: str) -> None:
+            enter(index)
             self._row(("0", self._row_end(index)))
 
         if is_one_row and not self.across:
-            self._enter_row(pointers, inputs, "0")
+            enter("0")
             self._row(("%begin", "%end"))
+        elif self.tile > 1:
+            self._loop("tile", "%begin", "%end", self.tile, lambda first: self._tile(first, enter))
         else:
             self._loop("row", "%begin", "%end", 1, row)
         b.lines.append("  ret void")
@@ -279,7 +318,7 @@ class _Emitter:
     # ---- one row, or one block of rows
 
     def _enter_row(self, pointers: Sequence[str], inputs: int, row: str) -> None:
-        """Work out where the row, or block of rows, begins in every operand and output."""
+        """Work out where the row, or block of rows, begins everywhere; load what is read once."""
         indices = self._indices(row)
         memory, spec = self.memory, self.spec
 
@@ -295,6 +334,11 @@ class _Emitter:
             start(pointers[inputs + k], store.dtype, store.strides, 0)
             for k, store in enumerate(spec.stores)
         ]
+        self.row_values = {}
+        for i, load in enumerate(spec.loads):
+            if self.needs.in_rows[i]:
+                stride = self._along_lanes(load.strides) if self.across else 0
+                self.row_values[i] = memory.load(self.loads[i], load.dtype, stride, self.row_mask)
 
     def _indices(self, row: str) -> list[str]:
         """Return the index along each axis that numbers rows."""
@@ -324,19 +368,15 @@ class _Emitter:
         return strides[self.spec.rows - 1] if self.across else strides[-1]
 
     def _row(self, span: tuple[str, str]) -> None:
-        needs = self.needs
-        self.row_values = {}
-        for i, load in enumerate(self.spec.loads):
-            if needs.in_rows[i]:
-                stride = self._along_lanes(load.strides) if self.across else 0
-                self.row_values[i] = self.memory.load(
-                    self.loads[i], load.dtype, stride, self.row_mask
-                )
-        for number in range(needs.last + 1):
+        for number in range(self.needs.last + 1):
             self._row_computations(number)
             self._pass(number, span)
-        self._row_computations(needs.last + 1)
-        for k, i in needs.stored(rows=True):
+        self._finish_row()
+
+    def _finish_row(self) -> None:
+        """Emit the values that the last pass makes known, and store what is one of each row."""
+        self._row_computations(self.needs.last + 1)
+        for k, i in self.needs.stored(rows=True):
             if self.across:
                 stride = self._along_lanes(self.spec.stores[k].strides)
                 self.memory.store(self.row_values[i], self.stores[k], stride, self.row_mask)
@@ -361,6 +401,63 @@ class _Emitter:
                 operands.append(known[x])
         assert value.primitive.lower is not None
         return value.primitive.lower(self.o, *operands, **dict(value.params))
+
+    # ---- a tile of blocks of rows
+
+    def _tile(self, first: str, enter: Callable[[str], None]) -> None:
+        """Emit the blocks from `first` on, at most a tile, the points in the outer loop."""
+        scalar, memory = self.memory.scalar, self.memory
+        past = scalar(f"add i64 {first}, {self.tile}")
+        is_whole = scalar(f"icmp slt i64 {past}, %end")
+        stop = scalar(f"select i1 {is_whole}, i64 {past}, i64 %end")
+        reductions = self.needs.reductions(0)
+
+        def place(i: int, k: int, row: str) -> str:
+            """Return where the k-th accumulator of a reduction is for a block."""
+            within = scalar(f"sub i64 {row}, {first}")
+            step = (within, UNROLLED * self.lanes)
+            return memory.address(f"%sums{i}", reductions[i].dtype, step, offset=k * self.lanes)
+
+        def each_block(body: Callable[[str], None]) -> None:
+            self._loop("row", first, stop, 1, body)
+
+        def begin(row: str) -> None:
+            for i, value in reductions.items():
+                for k in range(UNROLLED):
+                    identity = Typed(self._identity(value), value.dtype)
+                    memory.store(identity, place(i, k, row), 1, None)
+
+        def visit(row: str, point: str, times: int) -> None:
+            enter(row)
+            for k in range(times):
+                where = point if k == 0 else scalar(f"add i64 {point}, {k}")
+                known = self._step(0, where, self.row_mask)
+                for i, value in reductions.items():
+                    at = place(i, k, row)
+                    held = memory.load(at, value.dtype, 1, None).value
+                    new = self._combined(value, held, known[value.operand].value)
+                    memory.store(Typed(new, value.dtype), at, 1, None)
+
+        def visit_all(point: str, times: int) -> None:
+            each_block(lambda row: visit(row, point, times))
+
+        def finish(row: str) -> None:
+            enter(row)
+            for i, value in reductions.items():
+                totals = [
+                    memory.load(place(i, k, row), value.dtype, 1, None) for k in range(UNROLLED)
+                ]
+                total = totals[0].value
+                for other in totals[1:]:
+                    total = self._combined(value, total, other.value)
+                self.row_values[i] = Typed(total, value.dtype)
+            self._finish_row()
+
+        each_block(begin)
+        whole = self.points - self.points % UNROLLED
+        self._loop("points", "0", str(whole), UNROLLED, lambda p: visit_all(p, UNROLLED))
+        self._loop("rest", str(whole), str(self.points), 1, lambda p: visit_all(p, 1))
+        each_block(finish)
 
     # ---- one pass over the points
 

@@ -65,6 +65,14 @@ class Needs:
                 stack += [x for x in value.operands if isinstance(x, int)]
         return sorted(seen)
 
+    def computed_in_rows(self) -> list[int]:
+        """Return the values that are computed once a row."""
+        return [
+            i
+            for i, value in enumerate(self.spec.values, self.first)
+            if isinstance(value, Compute) and self.in_rows[i]
+        ]
+
     def kept(self, is_costly: Callable[[Compute], bool]) -> dict[int, int]:
         """Return the costly values at points that several passes need, each with the first one."""
         wanted = [self.wanted(number) for number in range(self.last + 1)]

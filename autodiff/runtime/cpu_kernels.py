@@ -13,7 +13,14 @@ import numpy as np
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.codegen.cpu_kernels import CannotEmit, collapsed, emit_kernel, is_costly, span_of
+from autodiff.codegen.cpu_kernels import (
+    CannotEmit,
+    collapsed,
+    emit_kernel,
+    is_costly,
+    span_of,
+    tile_of,
+)
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.runtime.cpu_jit import load
 from autodiff.runtime.host import host
@@ -126,11 +133,12 @@ class KernelFunction:
         taken = {load.operand: load.dtype for load in spec.loads}
         span = span_of(layout, target)
         elements = spec.row_count * spec.row_size
+        cores = settings().threads or target.cores
         signature = Signature(
             tuple(ArrayType(taken[k]) for k in range(len(taken))),
             tuple(ArrayType(store.dtype, store.shape) for store in spec.stores),
             end=span,
-            chunk=max(1, PIECE * span // elements),
+            chunk=max(1, PIECE * span // elements, min(tile_of(layout, target), -(-span // cores))),
         )
         kernel, is_long = module.address(SYMBOL), elements > PIECE
         self._strict = kernel_call(kernel, module, signature, _refused, fast=not is_long)

@@ -138,6 +138,43 @@ def test_reductions_over_leading_axes(shape, dtype, target):
     assert count_kernels(lambda v: np.sum(v * v + 1.0, axis=0), x) == 1
 
 
+FAR_APART = {
+    "sum": lambda x, m: np.sum(np.exp(-x * x), axis=-2),
+    "variance": lambda x, m: np.mean((x - m) ** 2, axis=-2),
+    "largest": lambda x, m: np.max(x * 2.0 - m, axis=-2),
+    "two": lambda x, m: (np.sum(x * x, axis=-2), np.prod(np.cos(x), axis=-2)),
+    "and points": lambda x, m: (np.sin(x), np.sum(np.sin(x), axis=-2) + m),
+    "count": lambda x, m: np.sum(x > m, axis=-2),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(17, 333), (40, 1030), (3, 21, 300), (64, 256)])
+@pytest.mark.parametrize("name", FAR_APART)
+def test_rows_whose_points_lie_far_apart_are_read_in_order(name, shape, dtype, target):
+    x = RANDOM.normal(size=shape).astype(dtype)
+    x[..., 3, 5] = np.nan
+    m = RANDOM.normal(size=shape[-1]).astype(dtype)
+    expected = FAR_APART[name](x.astype(np.longdouble), m.astype(np.longdouble))
+    found = by_kernels(FAR_APART[name], x, m, cpu_target=TARGETS[target])
+    tolerance = 200 * np.finfo(dtype).eps
+    for ours, exact in zip(tree.leaves(found), tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=tolerance, atol=tolerance)
+
+
+def test_a_tile_of_rows_is_divided_over_threads_without_a_change():
+    x = RANDOM.normal(size=(700, 1500)).astype(np.float32)
+    f = FAR_APART["sum"]
+    (spec,) = schedule_for_cpu(simplify(ad.make_graph(f)(x, x[0]))).kernels()
+    assert "tile.head" in KernelFunction(spec).text
+    alone = by_kernels(f, x, x[0], threads=1)
+    for threads in (2, 3, 8):
+        exactly_equal(by_kernels(f, x, x[0], threads=threads), alone)
+    # points that lie near need no tiles; their sums are rounded alike
+    np.testing.assert_array_equal(alone[:96], by_kernels(f, x[:, :96], x[0, :96]))
+
+
 def test_reductions_over_middle_axes_and_of_transposed_arrays():
     x = RANDOM.normal(size=(5, 6, 70))
     for f in (
