@@ -52,8 +52,8 @@ UNROLLED = 2
 #: Instructions beyond which a value is rather kept than computed again.
 COSTLY = 8
 
-#: Points of a row up to which lanes are rows.
-SHORT_ROW = 16
+#: Bytes up to which a row's points fill too little of a vector: lanes are rows.
+SHORT_ROW = 48
 
 #: Bytes from one point to the next from which on blocks of rows go over the points together.
 FAR = 1024
@@ -139,11 +139,12 @@ def lanes_are_rows(spec: KernelSpec, target: Target) -> bool:
     """Return whether the lanes of a vector are neighbouring rows, not points of one row."""
     if not spec.reduces or not spec.rows or spec.total is not None:
         return False
-    if spec.shape[spec.rows - 1] < _width(spec, target):
+    width = _width(spec, target)
+    if spec.shape[spec.rows - 1] < width:
         return False
     read = [load.strides for load in spec.loads if load.strides[-1]]
     apart = sum(strides[-1] != 1 for strides in read)
-    return spec.row_size <= SHORT_ROW or 2 * apart > len(read)
+    return spec.row_size * target.vector_bits <= 8 * width * SHORT_ROW or 2 * apart > len(read)
 
 
 def _width(spec: KernelSpec, target: Target) -> int:
@@ -170,7 +171,7 @@ def lanes_of(spec: KernelSpec, target: Target) -> int:
 
 def tile_of(spec: KernelSpec, target: Target) -> int:
     """Return how many blocks of rows go over the points together, which reads memory in order."""
-    if not lanes_are_rows(spec, target) or spec.row_size <= SHORT_ROW:
+    if not lanes_are_rows(spec, target):
         return 1
     needs = Needs(spec)
     reductions = needs.reductions(0).values()
@@ -213,12 +214,19 @@ class _Emitter:
         self.needs = Needs(spec)
         self.points = spec.row_size
         self.tile = tile_of(spec, target)
-        self.kept_in = self.needs.kept(lambda value: is_costly(value, spec, target))
+        self.kept_in = self.needs.kept(self._is_costly)
         self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
         self.row_values: dict[int, Typed] = {}
         self.loads: list[str] = []  # addresses of the first point of the row
         self.stores: list[str] = []
         self.row_mask: Value | None = None
+
+    def _is_costly(self, i: int) -> bool:
+        """Return whether a value is rather kept than computed, or gathered, again."""
+        if i < self.needs.first:
+            return self.across and self._along_lanes(self.spec.loads[i].strides) not in (0, 1)
+        value = self.spec.values[i - self.needs.first]
+        return isinstance(value, Compute) and is_costly(value, self.spec, self.target)
 
     def _fits(self, i: int) -> bool:
         lanes = self.lanes if self.across else 1
@@ -537,8 +545,8 @@ class _Emitter:
                 value = spec.values[i - needs.first]
                 assert isinstance(value, Compute)
                 known[i] = self._computed(value, known)
-                if i in self.kept:
-                    self.memory.store(known[i], self._buffer(i, index), 1, None)
+            if i in self.kept and i not in read:
+                self.memory.store(known[i], self._buffer(i, index), 1, None)
         for k, i in needs.stored(rows=False):
             if needs.passes[i] == number:
                 store = spec.stores[k]

@@ -73,12 +73,12 @@ class Needs:
             if isinstance(value, Compute) and self.in_rows[i]
         ]
 
-    def kept(self, is_costly: Callable[[Compute], bool]) -> dict[int, int]:
+    def kept(self, is_costly: Callable[[int], bool]) -> dict[int, int]:
         """Return the costly values at points that several passes need, each with the first one."""
         wanted = [self.wanted(number) for number in range(self.last + 1)]
         found = {}
-        for i, value in enumerate(self.spec.values, self.first):
-            if isinstance(value, Reduce) or self.in_rows[i] or not is_costly(value):
+        for i in range(self.first + len(self.spec.values)):
+            if self.in_rows[i] or not is_costly(i):
                 continue
             needing = [number for number, values in enumerate(wanted) if i in values]
             if len(needing) > 1:
