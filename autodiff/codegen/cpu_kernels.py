@@ -6,7 +6,8 @@ A kernel is a function `(pointers, sizes, begin, end)`. Lanes of vectors are poi
         values known in rows
         for each pass:
             for each vector of points: loads, values, accumulators of reductions, stores
-            the same under a mask for the points that fill no vector
+            for the points that fill no vector the same under a mask, or without a reduction as
+            one more vector that begins earlier
             reductions across the lanes, and the values in rows that need them
 
 or, where rows are short or their points lie apart in memory, neighbouring rows:
@@ -490,6 +491,9 @@ class _Emitter:
         width = 1 if self.across else self.lanes
         step = width * times
         start, stop = span
+        if not (reductions or self.across) and self.spec.total is None and self.points >= width:
+            self._points_overlapping(number, start, stop)
+            return []
         begun = [self._identity(value) for value in reductions.values() for _ in range(times)]
         length = scalar(f"sub i64 {stop}, {start}")
         whole = scalar(f"add i64 {start}, {scalar(f'and i64 {length}, {-step}')}")
@@ -521,6 +525,21 @@ class _Emitter:
         if step == 1:
             return totals
         return self._loop("rest", whole, stop, width, rest, totals)
+
+    def _points_overlapping(self, number: int, start: str, stop: str) -> None:
+        """Emit a loop whose last vector ends where the points end.
+
+        It computes some points again, to the same values, and saves the text of a step under a
+        mask: half of what there is to compile.
+        """
+        scalar = self.memory.scalar
+        last = scalar(f"sub i64 {stop}, {self.lanes}")
+
+        def step(index: str) -> None:
+            is_whole = scalar(f"icmp slt i64 {index}, {last}")
+            self._step(number, scalar(f"select i1 {is_whole}, i64 {index}, i64 {last}"), None)
+
+        self._loop("points", start, stop, self.lanes, step)
 
     def _combined(self, value: Reduce, x: Value, y: Value) -> Value:
         combine = value.primitive.combine

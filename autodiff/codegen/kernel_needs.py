@@ -78,9 +78,7 @@ class Needs:
         wanted = [self.wanted(number) for number in range(self.last + 1)]
         found = {}
         for i in range(self.first + len(self.spec.values)):
-            if self.in_rows[i] or not is_costly(i):
-                continue
             needing = [number for number, values in enumerate(wanted) if i in values]
-            if len(needing) > 1:
+            if len(needing) > 1 and not self.in_rows[i] and is_costly(i):
                 found[i] = needing[0]
         return found
