@@ -41,10 +41,20 @@ class _Compiled:
     `is_open`: values of an outer trace are among the constants, so that it must be recorded there.
     The inputs after the arguments are the positions along the named axes in force, of which
     `reads_axes` tells the ones that matter. `has_effects`: if it is run while a function is traced,
-    its effects belong to that.
+    its effects belong to that. `direct` computes the outputs from NumPy's arrays, the only one
+    itself if `is_single`; it is known after the first run, of what is kernels alone.
     """
 
-    __slots__ = ("constants", "has_effects", "is_open", "program", "reads_axes", "traced")
+    __slots__ = (
+        "constants",
+        "direct",
+        "has_effects",
+        "is_open",
+        "is_single",
+        "program",
+        "reads_axes",
+        "traced",
+    )
 
     def __init__(
         self,
@@ -66,6 +76,8 @@ class _Compiled:
         self.is_open = is_traced(self.constants)
         self.has_effects = any(map(has_effect, traced.graph.eqns))
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
+        self.is_single = traced.out_tree == pytree.structure(0)
+        self.direct: Callable[..., Sequence[Any]] | None = None
 
     def run(self, inputs: Sequence[Any]) -> Any:
         """Return the function's result on arrays and array scalars."""
@@ -74,6 +86,8 @@ class _Compiled:
             graph = postponed_effects(self.traced.graph, [*inputs, *self.constants])
             program = program if graph is self.traced.graph else executable(graph)
         outputs = program(*inputs, *self.constants)
+        if not (self.has_effects or self.constants):
+            self.direct = program.direct
         return pytree.unflatten(self.traced.out_tree, outputs)
 
 
@@ -133,7 +147,12 @@ class JittedFunction:
             else:
                 compiled = self._cache.get((len(args), tuple(types), (), code_key))
                 if compiled is not None:
-                    return compiled.run(args)
+                    if compiled.direct is None:
+                        return compiled.run(args)
+                    outputs = compiled.direct(*args)
+                    if compiled.is_single:
+                        return outputs[0]
+                    return pytree.unflatten(compiled.traced.out_tree, outputs)
         static = ()
         if self._has_static:
             static, args, kwargs = self._split_static(args, kwargs)

@@ -28,6 +28,9 @@ def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
 
     What a pass is given first is a graph, or has the attribute `graphs`. `graphs_of(result)` lists
     the graphs in a result: each is verified where the setting says so.
+
+    Equal graphs may come from different lines of the user's. Where lines are asked for (setting
+    check), nothing is looked up, so that an error names those of its own graph.
     """
 
     def decorate(transformation: Callable[..., Result]) -> Callable[..., Result]:
@@ -37,19 +40,23 @@ def remembered(*, graphs_of: Callable[[Any], tuple[Graph, ...]]) -> Any:
 
         @wraps(transformation)
         def run(*arguments: Any) -> Result:
-            with lock:
-                result = cache.get(arguments)
-                if result is not None:
-                    cache.move_to_end(arguments)
-                    return result
-                result = transient.get(arguments)
-                if result is not None:
-                    return result
+            values = settings()
+            if not values.check:
+                with lock:
+                    result = cache.get(arguments)
+                    if result is not None:
+                        cache.move_to_end(arguments)
+                        return result
+                    result = transient.get(arguments)
+                    if result is not None:
+                        return result
             with seldom_collected():
                 result = transformation(*arguments)
-            if settings().verify:
+            if values.verify:
                 for graph in graphs_of(result):
                     verify(graph, transformation.__name__)
+            if values.check:
+                return result
             kept, capacity = cache, CAPACITY
             first = arguments[0]
             if any(map(is_transient, (first,) if isinstance(first, Graph) else first.graphs)):

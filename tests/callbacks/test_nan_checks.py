@@ -234,3 +234,21 @@ def test_the_environment_variable_sets_it():
         check=False,
     )
     assert "AUTODIFF_CHECK must be a comma-separated list of nans" in wrong.stderr
+
+
+def _early(x):
+    return np.sum(np.sqrt(x) * 2.0)
+
+
+def _late(x):
+    return np.sum(np.sqrt(x) * 2.0)
+
+
+@pytest.mark.parametrize("transformed", [ad.jit, ad.grad, lambda f: ad.jit(ad.grad(f)), ad.vmap])
+def test_the_line_named_is_that_of_the_function_called_not_of_an_equal_one(transformed):
+    for function in (_early, _late, _early):
+        line = function.__code__.co_firstlineno + 1
+        x = np.full((2, 3), -1.0) if transformed is ad.vmap else -(X**2)
+        with np.errstate(invalid="ignore"), pytest.raises(FloatingPointError) as raised:
+            transformed(function)(x)
+        assert f"{__file__}:{line}," in str(raised.value)
