@@ -27,7 +27,7 @@ def _recurrence(peer: Peer) -> Callable[[Any], Any]:
     assert scan is not None
 
     def loss(w: Any) -> Any:
-        cell = lambda h, x: (xp.tanh(xp.dot(w, h) + x), h[0])  # noqa: E731
+        cell = lambda h, x: (xp.tanh(xp.dot(w, h) + x), h[0])
         h, ys = scan(cell, xp.zeros(16), xs)
         return xp.sum(h**2) + xp.sum(ys)
 
@@ -41,7 +41,7 @@ def _logistic_map(peer: Peer) -> Callable[[Any], Any]:
 
     def last(r: Any) -> Any:
         start = (0, r * 0.0 + 0.3)
-        step = lambda c: (c[0] + 1, r * c[1] * (1.0 - c[1]))  # noqa: E731
+        step = lambda c: (c[0] + 1, r * c[1] * (1.0 - c[1]))
         return while_loop(lambda c: c[0] < STEPS, step, start)[1]
 
     return last

@@ -191,7 +191,7 @@ def test_reductions_over_middle_axes_and_of_transposed_arrays():
 def test_short_rows(rows, columns):
     x = RANDOM.normal(size=(rows, columns)).astype(np.float32)
     near(by_kernels(softmax, x), softmax(x), ulps=16, scale=1.0)
-    sums = lambda v: np.sum(v * 2.0 + 1.0, axis=1) * np.max(v + 1.0, axis=1)  # noqa: E731
+    sums = lambda v: np.sum(v * 2.0 + 1.0, axis=1) * np.max(v + 1.0, axis=1)
     near(by_kernels(sums, x), sums(x), ulps=40, scale=40.0)
 
 
@@ -225,14 +225,14 @@ def test_what_is_the_same_all_along_a_row_is_stored_at_every_point():
         return repeated, repeated + 1.0, np.sum(v * 2.0, axis=1), totals * 1.0
 
     near(by_kernels(f, rows, x), f(rows, x), ulps=64, scale=40.0)
-    ones = lambda v: (np.zeros_like(v) + 1.0) * 3.0  # noqa: E731
+    ones = lambda v: (np.zeros_like(v) + 1.0) * 3.0
     near(by_kernels(ones, x), ones(x))
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (2, 0, 4)])
 def test_empty_arrays_are_left_to_numpy(shape):
     x = np.zeros(shape)
-    f = lambda v: (np.sin(v) * 2.0 + 1.0, np.sum(np.exp(v) * 2.0), np.sum(v * v + 1.0, axis=0))  # noqa: E731
+    f = lambda v: (np.sin(v) * 2.0 + 1.0, np.sum(np.exp(v) * 2.0), np.sum(v * v + 1.0, axis=0))
     near(by_kernels(f, x), f(x))
     assert count_kernels(f, x) == 0
 

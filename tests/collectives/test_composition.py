@@ -390,7 +390,7 @@ def test_examples_that_tie_share_the_derivative_equally():
         near(ad.grad(mapped)(x), np.array([0.0, 0.5, 0.5, 0.0]))
         near(ad.vmap(ad.grad(f), axis_name="i")(x), np.array([0.0, 2.0, 2.0, 0.0]))  # of four sums
         near(ad.jvp(mapped, (x,), (np.arange(4.0),))[1], 1.5)
-    largest = lambda x: ad.pmax(x, "i")  # noqa: E731
+    largest = lambda x: ad.pmax(x, "i")
     for f in (ad.grad(largest), lambda x: ad.jvp(largest, (x,), (1.0,))[1]):
         near(ad.vmap(f, axis_name="i")(x * np.nan), np.zeros(4))  # NaN has no winner
 

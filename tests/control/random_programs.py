@@ -288,7 +288,7 @@ def _snapshots(random, depth):
     rows = random.uniform(-1.0, 1.0, (n, 2))
 
     def block(flow, c, x):
-        step = lambda v, r: (body(flow, v * r, x), v[0])  # noqa: E731
+        step = lambda v, r: (body(flow, v * r, x), v[0])
         last, ys = flow.scan(step, c, rows, **flow.snapshots(int(kept)))
         return last + 0.2 * np.sum(ys)
 

@@ -105,7 +105,7 @@ def test_the_gradient_of_adaptive_steps_is_that_of_the_same_steps_written_out():
         return np.sum(y * np.array([1.0, -2.0]))
 
     def looped(y0):
-        f = lambda y, t: np.sin(t) - y * y[::-1]  # noqa: E731
+        f = lambda y, t: np.sin(t) - y * y[::-1]
         y, _, _ = integrated(f, y0, np.array(1.5), 1e-5)
         return np.sum(y * np.array([1.0, -2.0]))
 
@@ -142,7 +142,7 @@ def test_an_inner_descent_loop_has_the_gradient_of_the_loop_written_out():
         return np.mean((np.tanh(data @ w) - scale) ** 2)
 
     def trained(rate, scale):
-        step = lambda i, w: w - rate * ad.grad(loss)(w, scale)  # noqa: E731
+        step = lambda i, w: w - rate * ad.grad(loss)(w, scale)
         return loss(ad.fori_loop(0, 8, step, np.array([0.1, 0.2])), scale)
 
     def written_out(rate, scale):
@@ -168,7 +168,7 @@ def test_a_recurrent_net_over_a_long_sequence_learns_a_gradient_as_differences_h
     params = {"u": random.normal(size=(4, 3)) * 0.3, "w": random.normal(size=(4, 4)) * 0.3}
 
     def loss(p, flow):
-        cell = lambda h, x: (np.tanh(p["w"] @ h + p["u"] @ x), h[0])  # noqa: E731
+        cell = lambda h, x: (np.tanh(p["w"] @ h + p["u"] @ x), h[0])
         h, ys = flow(cell, h0, xs)
         return np.sum(h**2) + np.mean(ys**2)
 

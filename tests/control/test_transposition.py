@@ -129,7 +129,7 @@ def test_the_transpose_of_a_pushed_loop_is_its_pullback():
         d = ad.while_loop(lambda v: np.sum(v**2) < 20.0, lambda v: v * 1.5 + np.cos(v), c)
         return d, ys
 
-    pushed = lambda t: ad.jvp(f, (X,), (t,))[1]  # noqa: E731
+    pushed = lambda t: ad.jvp(f, (X,), (t,))[1]
     y, pull = ad.vjp(f, X)
     agree(ad.linear_transpose(pushed, X)(y), pull(y))
     agree(ad.jit(ad.linear_transpose(pushed, X))(y), pull(y))

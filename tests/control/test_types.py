@@ -92,7 +92,7 @@ def test_integer_and_boolean_arguments_of_loops_get_no_derivative():
     n, flags = np.arange(3), np.array([True, False, True])
 
     def f(x, n, flags):
-        body = lambda c, r: (np.where(r[1], c * r[0], c + 1.0), None)  # noqa: E731
+        body = lambda c, r: (np.where(r[1], c * r[0], c + 1.0), None)
         return ad.scan(body, x, (n, flags))[0]
 
     assert ad.grad(f)(2.0, n, flags) == 0.0  # the first factor is 0
@@ -216,8 +216,8 @@ def test_branches_may_close_over_one_number_several_times():
     a, b = np.float64(2.0), np.ones(2)
 
     def f(x):
-        one = lambda v: v * a + b * a + b  # noqa: E731
-        other = lambda v: v - a * b * a  # noqa: E731
+        one = lambda v: v * a + b * a + b
+        other = lambda v: v - a * b * a
         return ad.switch(0, [one, other], x), ad.switch(1, [one, other], x)
 
     for function in (f, lambda x: ad.vjp(f, x)[0], ad.jit(f)):

@@ -29,7 +29,7 @@ def test_the_gradient_through_a_deep_equilibrium_layer(xp):
     inputs, bias = np.array([0.3, -0.6]), np.array([0.1, 0.0, -0.2])
 
     def loss(params):
-        layer = lambda z: xp.tanh(params["W"] @ z + U @ inputs + params["b"])  # noqa: E731
+        layer = lambda z: xp.tanh(params["W"] @ z + U @ inputs + params["b"])
         return xp.sum(ad.custom_fixed_point(layer, np.zeros(3)) ** 2)
 
     def loss_by_numpy(W, b):

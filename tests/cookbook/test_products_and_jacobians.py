@@ -138,7 +138,7 @@ def test_own_jacobians_from_vmap_over_an_identity_matrix(predictions, model, dra
 
     def own_jacfwd(f):
         def jacobian(x):
-            push = lambda v: ad.jvp(f, (x,), (v,))[1]  # noqa: E731
+            push = lambda v: ad.jvp(f, (x,), (v,))[1]
             columns = xp.eye(len(x), dtype=np.float32)
             return ad.vmap(push, in_axes=1, out_axes=1)(columns)
 

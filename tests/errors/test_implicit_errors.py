@@ -401,7 +401,7 @@ def test_a_solver_that_has_not_converged(name):
 
 def test_what_is_solved_passes_the_check_in_every_transformation():
     with ad.override(check="residuals"):
-        f = lambda b: np.sum(ad.gmres(A, b)[0] ** 2)  # noqa: E731
+        f = lambda b: np.sum(ad.gmres(A, b)[0] ** 2)
         hessian = ad.hessian(f)(B)
         mapped = ad.jit(ad.vmap(ad.grad(f)))(np.stack([B, -B, 0 * B]))
         root = ad.grad(lambda a: ad.custom_fixed_point(lambda x: 0.5 * (x + a / x), a))(2.0)

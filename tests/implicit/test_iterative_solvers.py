@@ -226,7 +226,7 @@ def test_transformations_agree_with_a_dense_solve(method, matrix, names):
 @on_every_method
 def test_products_with_vectors_in_reverse_mode_cost_one_solve_each(method, matrix):
     """The reverse sweep solves one transposed system; nothing of the iterations is kept."""
-    f = lambda side: np.sum(method(lambda x: matrix @ x, side, tol=1e-12)[0])  # noqa: E731
+    f = lambda side: np.sum(method(lambda x: matrix @ x, side, tol=1e-12)[0])
     close(ad.grad(f)(b), np.linalg.solve(matrix.T, np.ones(6)))
     graph = ad.make_graph(ad.grad(f))(b)
     assert sum(eqn.primitive.name == "linear_solve" for eqn in graph.eqns) <= 2
@@ -250,7 +250,7 @@ def test_the_start_and_the_preconditioner_have_no_derivative(method, matrix):
 def test_the_preconditioner_of_the_transposed_system_is_transposed():
     """With the exact inverse the transposed system takes one iteration, too."""
     inverse = np.linalg.inv(N)
-    f = lambda side: ad.gmres(N, side, M=inverse, tol=1e-10, restart=1, maxiter=1)[0]  # noqa: E731
+    f = lambda side: ad.gmres(N, side, M=inverse, tol=1e-10, restart=1, maxiter=1)[0]
     _, pull = ad.vjp(f, b)
     close(pull(b)[0], np.linalg.solve(N.T, b))
 
@@ -279,7 +279,7 @@ def test_a_real_side_of_a_complex_matrix_becomes_complex(method, matrix):
 @on_every_method
 def test_float32_stays_float32_in_both_modes(method, matrix):
     narrow, side = matrix.astype(np.float32), b.astype(np.float32)
-    f = lambda side: method(narrow, side)[0]  # noqa: E731
+    f = lambda side: method(narrow, side)[0]
     assert f(side).dtype == ad.jacrev(f)(side).dtype == ad.jacfwd(f)(side).dtype == np.float32
     np.testing.assert_allclose(ad.jacrev(f)(side), np.linalg.inv(matrix), rtol=0, atol=1e-4)
 
@@ -291,7 +291,7 @@ def test_trees_of_unknowns(method, matrix):
         return {"u": y[:4].reshape(2, 2), "v": y[4:]}
 
     side = {"u": b[:4].reshape(2, 2), "v": b[4:]}
-    f = lambda side: method(matvec, side, tol=1e-12)[0]  # noqa: E731
+    f = lambda side: method(matvec, side, tol=1e-12)[0]
     x, pull = ad.vjp(f, side)
     expected = np.linalg.solve(matrix, b)
     close(x["u"].ravel(), expected[:4])
@@ -303,7 +303,7 @@ def test_trees_of_unknowns(method, matrix):
 @pytest.mark.parametrize("method", [ad.gmres, ad.bicgstab], ids=["gmres", "bicgstab"])
 def test_a_product_without_a_transpose_is_solved_and_refused_in_reverse_mode_alone(method):
     matvec, _ = counted(N)
-    f = lambda side: np.sum(method(matvec, side, tol=1e-12)[0])  # noqa: E731
+    f = lambda side: np.sum(method(matvec, side, tol=1e-12)[0])
     close(f(b), np.sum(np.linalg.solve(N, b)))
     close(ad.jvp(f, (b,), (2 * b,))[1], 2 * np.sum(np.linalg.solve(N, b)))
     with pytest.raises(ad.MissingRuleError, match="pure_callback"):
@@ -322,5 +322,5 @@ def test_a_large_system_by_a_stencil_without_a_matrix():
     x, info = ad.cg(stencil, np.ones(n), tol=1e-12)
     assert info == 0
     close(x, i * (n + 1 - i) / 2)
-    f = lambda w: np.sum(ad.cg(lambda x: stencil(x, w), np.ones(n), tol=1e-12)[0])  # noqa: E731
+    f = lambda w: np.sum(ad.cg(lambda x: stencil(x, w), np.ones(n), tol=1e-12)[0])
     close(ad.grad(f)(2.0), -np.sum(x) / 4)

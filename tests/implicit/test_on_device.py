@@ -50,6 +50,6 @@ def test_a_solution_and_its_gradient(name, words):
 
 
 def test_a_fixed_point_and_its_gradient():
-    f = lambda a: ad.custom_fixed_point(lambda x: 0.5 * (x + a / x), a)  # noqa: E731
+    f = lambda a: ad.custom_fixed_point(lambda x: 0.5 * (x + a / x), a)
     check(f(device(2.0)), 2**0.5)
     check(ad.grad(f)(device(2.0)), 0.5 / 2**0.5)

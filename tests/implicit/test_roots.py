@@ -121,7 +121,7 @@ def divide(g, y):
 
 
 def test_a_guess_that_is_mapped_alone():
-    f = lambda guess: ad.custom_root(lambda x: x**2 - 2.0, guess, newton_of_numbers, divide)  # noqa: E731
+    f = lambda guess: ad.custom_root(lambda x: x**2 - 2.0, guess, newton_of_numbers, divide)
     close(ad.vmap(f)(np.array([1.0, -1.0])), [2**0.5, -(2**0.5)])
 
 
@@ -252,12 +252,12 @@ def test_a_fixed_point_with_solvers_of_ones_own():
 
 def test_derivatives_of_a_fixed_point_where_it_hardly_contracts():
     """x = r x + a with r near 1: x = a / (1 - r); the sum of the series takes as long."""
-    f = lambda a, r: ad.custom_fixed_point(lambda x: r * x + a, 0.0)  # noqa: E731
+    f = lambda a, r: ad.custom_fixed_point(lambda x: r * x + a, 0.0)
     close(ad.grad(f, (0, 1))(2.0, 0.95), (1 / 0.05, 2.0 / 0.05**2), rtol=1e-9)
 
 
 def test_a_tolerance_and_a_number_of_iterations_for_the_defaults():
-    f = lambda x: 0.5 * x + 1.0  # noqa: E731
+    f = lambda x: 0.5 * x + 1.0
     close(ad.custom_fixed_point(f, 0.0, maxiter=3), 1.75)
     rough = ad.custom_fixed_point(f, 0.0, tol=1e-2)
     assert 1e-6 < abs(rough - 2.0) < 1e-1
@@ -265,7 +265,7 @@ def test_a_tolerance_and_a_number_of_iterations_for_the_defaults():
 
 def test_the_fixed_point_of_a_tree_of_narrow_types():
     def f(t):
-        step = lambda s: {"x": 0.5 * s["y"] + t, "y": 0.25 * s["x"]}  # noqa: E731
+        step = lambda s: {"x": 0.5 * s["y"] + t, "y": 0.25 * s["x"]}
         start = {"x": np.zeros(2, np.float32), "y": np.zeros(2, np.float32)}
         return np.sum(ad.custom_fixed_point(step, start)["x"])
 

@@ -198,7 +198,7 @@ def test_a_root_along_a_curve():
     """x**2 = a: the derivatives of the square root."""
 
     def root(a):
-        solve = lambda f, x: ad.fori_loop(0, 20, lambda i, x: 0.5 * (x + a / x), x)  # noqa: E731
+        solve = lambda f, x: ad.fori_loop(0, 20, lambda i, x: 0.5 * (x + a / x), x)
         return ad.custom_root(lambda x: x * x - a, 1.0, solve, lambda g, y: y / g(1.0))
 
     out, terms = ad.jet(root, (2.0,), ([1.0, 0.0, 0.0],))

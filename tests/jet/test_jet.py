@@ -246,7 +246,7 @@ def test_jet_of_grad():
 
 def test_jet_of_jet_is_a_mixed_derivative():
     """d/ds d2/dt2 of sin(x + t + s) is -cos(x)."""
-    inner = lambda x: ad.jet(np.sin, (x,), ([np.ones(3), 0 * X],))[1][1]  # noqa: E731
+    inner = lambda x: ad.jet(np.sin, (x,), ([np.ones(3), 0 * X],))[1][1]
     _, (found,) = ad.jet(inner, (X,), ([np.ones(3)],))
     np.testing.assert_allclose(found, -np.cos(X), rtol=1e-13)
 

@@ -333,8 +333,8 @@ def test_custom_rules_inside_are_followed():
 
 
 def test_inside_a_loop():
-    f = lambda x: ad.scan(lambda c, _: (ad.preaccumulate(small)(c), None), x, length=3)[0]  # noqa: E731
-    g = lambda x: ad.scan(lambda c, _: (small(c), None), x, length=3)[0]  # noqa: E731
+    f = lambda x: ad.scan(lambda c, _: (ad.preaccumulate(small)(c), None), x, length=3)[0]
+    g = lambda x: ad.scan(lambda c, _: (small(c), None), x, length=3)[0]
     np.testing.assert_allclose(ad.grad(f)(0.6), ad.grad(g)(0.6), rtol=1e-12)
 
 

@@ -130,7 +130,7 @@ def test_only_the_lower_triangle_is_read_as_in_numpy():
 
 def test_the_gradient_of_the_log_determinant_is_the_inverse():
     a = _hermitian(5, np.float64)
-    function = lambda a: 2 * ad.numpy.sum(ad.numpy.log(ad.numpy.diagonal(np.linalg.cholesky(a))))  # noqa: E731
+    function = lambda a: 2 * ad.numpy.sum(ad.numpy.log(ad.numpy.diagonal(np.linalg.cholesky(a))))
     np.testing.assert_allclose(ad.grad(function)(a), np.linalg.inv(a), rtol=1e-12)
     direction = a @ a
     _, curved = ad.jvp(ad.grad(function), (a,), (direction,))

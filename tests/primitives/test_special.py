@@ -26,7 +26,7 @@ def _derivative(function: Any, order: int, x: np.ndarray) -> np.ndarray:
     """Return the derivative of an elementwise function by forward mode nested `order` times."""
     for _ in range(order):
         inner = function
-        function = lambda x, inner=inner: ad.jvp(inner, (x,), (np.ones(x.shape, x.dtype),))[1]  # noqa: E731
+        function = lambda x, inner=inner: ad.jvp(inner, (x,), (np.ones(x.shape, x.dtype),))[1]
     return function(x)
 
 

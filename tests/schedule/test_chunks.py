@@ -60,5 +60,5 @@ def test_what_goes_over_the_points_twice_or_is_short_is_not_divided():
     x = RANDOM.normal(size=3 * CHUNK)
     assert in_chunks(spec_of(lambda v: np.sum((v - np.mean(v)) ** 2), x)) is None
     assert in_chunks(spec_of(lambda v: np.sum(v * v + 1.0), x[:100])) is None
-    variance = lambda v: np.sum((v - np.mean(v)) ** 2)  # noqa: E731
+    variance = lambda v: np.sum((v - np.mean(v)) ** 2)
     np.testing.assert_allclose(by_kernels(variance, x), variance(x), rtol=1e-12)
