@@ -1,7 +1,7 @@
 """Special functions: error functions, the gamma family, logistic, x log y, Bessel I.
 
 The reference implementations are SciPy's, loaded on first use (`special`); where a derivative would
-lose digits in a tail, it has an operation of its own (`gaussian`, `inverse_mills_ratio`) instead of
+lose digits in a tail, it has an operation of its own (`gaussian`, `logistic_derivative`) instead of
 a formula in others. Functions with a removable singularity are in removable_singularities.py.
 """
 
@@ -18,10 +18,11 @@ from autodiff.base import dtypes
 from autodiff.base.array_modules import common_module
 from autodiff.ir.avals import PYTHON_SCALARS
 from autodiff.ir.primitive import Samples
-from autodiff.primitives.arithmetic import guarded_multiply, where
+from autodiff.primitives.arithmetic import guarded_multiply, negative, where
 from autodiff.primitives.exponential import log, log1p
 from autodiff.primitives.families import REAL, elementwise
 from autodiff.primitives.lowering import kernel_math
+from autodiff.primitives.trigonometric import tanh
 
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 _SQRT_PI, _SQRT_2, _SQRT_TWO_PI = sqrt(np.pi), sqrt(2.0), sqrt(2.0 * np.pi)
@@ -113,6 +114,7 @@ gaussian = elementwise(
         span=(-6.0, 6.0), points=_TAILS.points, params=({"divisor": 1}, {"divisor": 2})
     ),
     ulp={"float32": 4, "float64": 4},
+    lower=lambda o, x, *, divisor: o.math("gaussian" if divisor == 1 else "half_gaussian", x),
 )
 
 erf = elementwise(
@@ -288,6 +290,8 @@ digamma_derivative = elementwise(
 
 # ---------------------------------------------------------------------------- logistic, x log y
 
+_STEP = Samples(span=(-6.0, 6.0), points=(-745.0, -40.0, -0.0, 0.0, 40.0, 800.0, np.inf, np.nan))
+
 
 def _logistic(x: Any) -> Any:
     """1 / (1 + exp(-x)), from the exponential that does not overflow: exact in both tails."""
@@ -306,17 +310,35 @@ def _logistic_type(operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[An
     return float_type(operands) if not dtypes.is_complex(dtype) else ((dtype,), (dtype,))
 
 
+def _logistic_derivative(x: Any) -> Any:
+    """e / (1 + e)**2 with e = exp(-|x|): no digits are lost where the logistic rounds to 1."""
+    (x,), dtype = _prepared((x,))
+    e = np.exp(-np.abs(x))
+    return (e / ((1 + e) * (1 + e))).astype(dtype)
+
+
+logistic_derivative = elementwise(
+    "logistic_derivative",
+    _logistic_derivative,
+    doc="logistic(x) * (1 - logistic(x)), exact to the last places in both tails.",
+    promote=float_type,
+    jvp=lambda t, out, x: t * (out * negative(tanh(x * 0.5))),
+    dtypes=REAL,
+    public=False,
+    samples=_STEP,
+    lower=kernel_math("logistic_derivative"),
+)
+
 logistic = elementwise(
     "logistic",
     _logistic,
     doc="1 / (1 + exp(-x)).",
     promote=_logistic_type,
-    # s' = s(x) s(-x): a product of two numbers without cancellation, in both tails
-    jvp=lambda t, out, x: t * (out * logistic(-x)),
-    public=False,
-    samples=Samples(
-        span=(-6.0, 6.0), points=(-745.0, -40.0, -0.0, 0.0, 40.0, 800.0, np.inf, np.nan)
+    jvp=lambda t, out, x: (
+        t * (out * logistic(-x) if dtypes.is_complex(x.dtype) else logistic_derivative(x))
     ),
+    public=False,
+    samples=_STEP,
     lower=kernel_math("logistic"),
 )
 

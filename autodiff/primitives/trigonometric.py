@@ -108,15 +108,31 @@ cosh = elementwise(
 )
 
 
-def _one_minus_square_of_tanh(x: Any) -> Any:
-    """1 - tanh(x)**2 as 4 e / (1 + e)**2 with e = exp(-2 |x|), which loses no digits.
+def _tanh_derivative(x: Any) -> Any:
+    """1 - tanh(x)**2 as 4 e / (1 + e)**2 with e = exp(-2 |x|), which loses no digits."""
+    wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
+    e = np.exp(-2 * np.abs(wide))
+    return (4 * e / ((1 + e) * (1 + e))).astype(x.dtype)
 
-    The formula is even in x, so that for complex x either sign will do that does not overflow.
-    """
-    if x.dtype.kind == "c":
-        e = exp(2 * where(real(x) > 0, negative(x), x))
-    else:
-        e = exp(2 * where(x > 0, -x, x))
+
+tanh_derivative = elementwise(
+    "tanh_derivative",
+    _tanh_derivative,
+    doc="1 - tanh(x)**2, exact to the last places where tanh(x) is almost 1.",
+    jvp=lambda t, out, x: t * (out * tanh(x) * -2),
+    promote=lambda operands: (operands, operands),
+    dtypes="f",
+    public=False,
+    samples=_HYPERBOLIC,
+    lower=kernel_math("tanh_derivative"),
+)
+
+
+def _slope_of_tanh(x: Any) -> Any:
+    """The formula of `tanh_derivative`; it is even, so that for complex x either sign will do."""
+    if x.dtype.kind != "c":
+        return tanh_derivative(x)
+    e = exp(2 * where(real(x) > 0, negative(x), x))
     return 4 * e / ((1 + e) * (1 + e))
 
 
@@ -124,7 +140,7 @@ tanh = elementwise(
     "tanh",
     np.tanh,
     doc="Hyperbolic tangent.",
-    jvp=lambda t, out, x: t * _one_minus_square_of_tanh(x),
+    jvp=lambda t, out, x: t * _slope_of_tanh(x),
     samples=_HYPERBOLIC,
     lower=kernel_math("tanh"),
 )

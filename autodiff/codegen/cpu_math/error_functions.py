@@ -1,4 +1,4 @@
-"""erf, erfc, erfinv and the derivative of erf.
+"""erf, erfc, erfinv, exp(-x**2) and exp(-x**2 / 2).
 
 exp(-x**2) is computed with x**2 in two floats: rounding the square alone would cost x**2 units in
 the last place (Cody, Rational Chebyshev approximations for the error function, 1969, section 4).
@@ -77,24 +77,29 @@ def _negative_square(b: VectorBuilder, x: Value) -> tuple[Value, Value]:
     return b.fneg(high), b.fneg(low)
 
 
-#: 2/sqrt(pi) in two parts.
-_TWO_OVER_ROOT_PI = {
-    "f32": (1.128379225730896, -5.8635382771399236e-08),
-    "f64": (1.1283791670955126, 1.533545961316588e-17),
-}
-
 #: Beyond these exp(-x**2) and erfc(x) are zero.
 _LIMIT = {"f32": 10.5, "f64": 27.5}
 
 
-@math_function("erf_derivative", ulp=(1.8, 1.8))
-def erf_derivative(b: VectorBuilder, x: Value) -> Value:
-    """Return 2/sqrt(pi) * exp(-x**2), the derivative of erf, without loss in the tails."""
-    type = x.type
-    magnitude = b.fmin(b.fabs(x), b.const(_LIMIT[type.suffix], type))
-    factor, factor_low = _TWO_OVER_ROOT_PI[type.suffix]
+@math_function("gaussian", ulp=(1.8, 1.8))
+def gaussian(b: VectorBuilder, x: Value) -> Value:
+    """Return exp(-x**2), without loss in the tails: x**2 is in two parts."""
+    magnitude = b.fmin(b.fabs(x), b.const(_LIMIT[x.type.suffix], x.type))
+    return _exponential(b, *_negative_square(b, magnitude))
+
+
+@math_function("half_gaussian", ulp=(1.8, 1.8))
+def half_gaussian(b: VectorBuilder, x: Value) -> Value:
+    """Return exp(-x**2 / 2), without loss in the tails."""
+    half = b.const(0.5, x.type)
+    magnitude = b.fmin(b.fabs(x), b.const(1.5 * _LIMIT[x.type.suffix], x.type))
     high, low = _negative_square(b, magnitude)
-    return times_exponential(b, high, low, b.const(factor, type), b.const(factor_low, type))
+    return _exponential(b, b.fmul(high, half), b.fmul(low, half))
+
+
+def _exponential(b: VectorBuilder, high: Value, low: Value) -> Value:
+    one, nothing = b.const(1.0, high.type), b.const(0.0, high.type)
+    return times_exponential(b, high, low, one, nothing)
 
 
 #: Shift of |x| and middle of the reciprocal, as in kernels/cpu/special_functions.py.
