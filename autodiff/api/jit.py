@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.api.named_axes import NamedAxis, axes_at, enclosing_axes
+from autodiff.api.named_axes import NamedAxis, axes_at, axes_in_force, enclosing_axes
 from autodiff.api.trace import (
     Traced,
     argument_name,
@@ -25,14 +25,16 @@ from autodiff.api.trace import (
 from autodiff.base import pytree
 from autodiff.base.array_modules import common_module
 from autodiff.base.errors import message
-from autodiff.base.settings import settings
+from autodiff.base.settings import Settings, local, process_wide, settings
 from autodiff.base.source_info import user_line
+from autodiff.codegen.cpu_entry import ALONE, TUPLE
 from autodiff.ir.avals import PYTHON_SCALARS, type_of
 from autodiff.ir.builder import Tracer, bind_primitive, postponed_effects, replay
 from autodiff.ir.graph import Var
 from autodiff.ir.held import has_effect
 from autodiff.ir.primitive import primitives
 from autodiff.runtime.executor import Executable, executable
+from autodiff.runtime.kernel_calls import Guards
 
 
 class _Compiled:
@@ -41,16 +43,18 @@ class _Compiled:
     `is_open`: values of an outer trace are among the constants, so that it must be recorded there.
     The inputs after the arguments are the positions along the named axes in force, of which
     `reads_axes` tells the ones that matter. `has_effects`: if it is run while a function is traced,
-    its effects belong to that. `direct` computes the outputs from NumPy's arrays, the only one
-    itself if `is_single`; it is known after the first run, of what is kernels alone.
+    its effects belong to that. `direct` computes the outputs from NumPy's arrays; it is known after
+    the first run, of what is kernels alone. `entered_for`: the settings for which it was put among
+    the function's entries.
     """
 
     __slots__ = (
         "constants",
         "direct",
+        "entered_for",
+        "form",
         "has_effects",
         "is_open",
-        "is_single",
         "program",
         "reads_axes",
         "traced",
@@ -76,8 +80,9 @@ class _Compiled:
         self.is_open = is_traced(self.constants)
         self.has_effects = any(map(has_effect, traced.graph.eqns))
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
-        self.is_single = traced.out_tree == pytree.structure(0)
+        self.form = _form(traced.out_tree)
         self.direct: Callable[..., Sequence[Any]] | None = None
+        self.entered_for: Settings | None = None
 
     def run(self, inputs: Sequence[Any]) -> Any:
         """Return the function's result on arrays and array scalars."""
@@ -89,6 +94,13 @@ class _Compiled:
         if not (self.has_effects or self.constants):
             self.direct = program.direct
         return pytree.unflatten(self.traced.out_tree, outputs)
+
+
+def _form(tree: Any) -> int | None:
+    """Return what a call returns, if it is an array or a plain tuple of arrays."""
+    if tree == pytree.structure(0):
+        return ALONE
+    return TUPLE if tree == pytree.structure((0,) * tree.num_leaves) else None
 
 
 #: Stands for the position along a named axis where the program does not read it.
@@ -107,8 +119,18 @@ def _type_key(leaf: Any) -> Any:
     return getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind
 
 
+#: Entries of a jitted function, each for one combination of types.
+MOST_ENTRIES = 8
+
+
 class JittedFunction:
-    """What `jit` returns: call it as the function it wraps."""
+    """What `jit` returns: call it as the function it wraps.
+
+    Where a combination of types has become a single kernel, calls go to an *entry*, a function that
+    Python calls with nothing between (runtime/kernel_calls.py). A function with entries is of a
+    subclass of its own, whose `__call__` is the first; what an entry does not take goes to the
+    next, and from the last one to `__call__` as written here, which takes everything.
+    """
 
     def __init__(
         self,
@@ -128,6 +150,7 @@ class JittedFunction:
         self._cache: dict[Any, _Compiled] = {}
         self._traces = 0
         self._last_key: Any = None
+        self._entered: list[_Compiled] = []
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
@@ -149,8 +172,10 @@ class JittedFunction:
                 if compiled is not None:
                     if compiled.direct is None:
                         return compiled.run(args)
+                    if compiled.entered_for is not process_wide.cell_contents:
+                        self._enter(compiled)
                     outputs = compiled.direct(*args)
-                    if compiled.is_single:
+                    if compiled.form == ALONE:
                         return outputs[0]
                     return pytree.unflatten(compiled.traced.out_tree, outputs)
         static = ()
@@ -173,6 +198,29 @@ class JittedFunction:
     def clear_cache(self) -> None:
         """Forget every traced combination of types."""
         self._cache.clear()
+        self._entered.clear()
+        self.__class__ = JittedFunction  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _enter(self, compiled: _Compiled) -> None:
+        """Let calls with these types, under the settings of the process, go to an entry."""
+        if local.get() is not None:
+            return
+        compiled.entered_for = process_wide.cell_contents
+        if compiled.form is None:
+            return
+        others = [other for other in self._entered if other is not compiled]
+        self._entered = [compiled, *others][:MOST_ENTRIES]
+        guards = Guards(
+            ((local, None), (axes_in_force, ())), ((process_wide, process_wide.cell_contents),)
+        )
+        first = by_python = MethodType(JittedFunction.__call__, self)
+        for each in reversed(self._entered):
+            if each.form is not None:
+                first = each.program.entry(each.form, first, guards) or first
+        if first is not by_python:
+            body = {"__slots__": (), "__call__": first, "__module__": __name__}
+            own = type("JittedFunction", (JittedFunction,), body)
+            self.__class__ = own  # pyright: ignore[reportAttributeAccessIssue]
 
     def _record(self, compiled: _Compiled, inputs: list[Any]) -> Any:
         graph = compiled.traced.graph

@@ -30,10 +30,10 @@ class NamedAxis:
     position: Tracer
 
 
-_axes: ContextVar[tuple[NamedAxis, ...]] = ContextVar("named_axes", default=())
-
 #: The axes in force, the innermost last.
-enclosing_axes = _axes.get
+axes_in_force: ContextVar[tuple[NamedAxis, ...]] = ContextVar("named_axes", default=())
+
+enclosing_axes = axes_in_force.get
 
 
 def axis_identity(name: Hashable) -> Hashable:
@@ -41,7 +41,7 @@ def axis_identity(name: Hashable) -> Hashable:
 
     The name itself unless an axis in force has it; no name is a tuple, so the two cannot meet.
     """
-    depth = sum(axis.name == name for axis in _axes.get())
+    depth = sum(axis.name == name for axis in axes_in_force.get())
     return (name, depth) if depth else name
 
 
@@ -49,27 +49,27 @@ def axis_identity(name: Hashable) -> Hashable:
 def named_axis(name: Hashable, size: int, position: Tracer) -> Iterator[None]:
     """Put an axis in force for a block of code."""
     axis = NamedAxis(name, axis_identity(name), size, position)
-    token = _axes.set((*_axes.get(), axis))
+    token = axes_in_force.set((*axes_in_force.get(), axis))
     try:
         yield
     finally:
-        _axes.reset(token)
+        axes_in_force.reset(token)
 
 
 @contextmanager
 def axes_at(positions: Sequence[Tracer]) -> Iterator[None]:
     """Let the axes in force have other positions: inputs of a graph that is to be kept."""
-    pairs = zip(_axes.get(), positions, strict=True)
-    token = _axes.set(tuple(replace(axis, position=position) for axis, position in pairs))
+    pairs = zip(axes_in_force.get(), positions, strict=True)
+    token = axes_in_force.set(tuple(replace(axis, position=position) for axis, position in pairs))
     try:
         yield
     finally:
-        _axes.reset(token)
+        axes_in_force.reset(token)
 
 
 def find_axis(function: str, name: Hashable) -> NamedAxis:
     """Return the innermost axis of a name; a ValueError lists those in force."""
-    axes = _axes.get()
+    axes = axes_in_force.get()
     for axis in reversed(axes):
         if axis.name == name:
             return axis

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import CellType
 from typing import Any
 
 
@@ -264,19 +265,19 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
     return Settings(values)
 
 
-_process_wide = from_environment(os.environ)
-_local: ContextVar[Settings | None] = ContextVar("autodiff_settings", default=None)
+#: The values of the whole process, and those of a block of code, which go before them.
+process_wide: CellType = CellType(from_environment(os.environ))
+local: ContextVar[Settings | None] = ContextVar("autodiff_settings", default=None)
 
 
 def settings() -> Settings:
     """Return the values in force here."""
-    return _local.get() or _process_wide
+    return local.get() or process_wide.cell_contents
 
 
 def configure(**changes: Any) -> None:
     """Change settings for the whole process."""
-    global _process_wide
-    _process_wide = _process_wide.replaced(changes)
+    process_wide.cell_contents = process_wide.cell_contents.replaced(changes)
 
 
 @contextmanager
@@ -287,8 +288,8 @@ def override(**changes: Any) -> Iterator[None]:
     ...     settings().default_float
     'float32'
     """
-    token = _local.set(settings().replaced(changes))
+    token = local.set(settings().replaced(changes))
     try:
         yield
     finally:
-        _local.reset(token)
+        local.reset(token)

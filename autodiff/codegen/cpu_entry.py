@@ -1,17 +1,24 @@
 """The fast way from Python into a kernel, as LLVM text: a function that Python calls directly.
 
-`emit_entry()` returns a module with one function of CPython's METH_FASTCALL convention,
-`PyObject *autodiff_entry(PyObject *self, PyObject *const *args, Py_ssize_t nargs)`. It is the same
-for all kernels: what it checks, allocates and calls stands in a table of 64-bit words, which is the
-data of the NumPy array that is its `self`. It is compiled once, however many kernels there are.
+`emit_entry()` returns a module with one function of CPython's METH_FASTCALL | METH_KEYWORDS
+convention, `PyObject *autodiff_entry(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+PyObject *kwnames)`. It is the same for all kernels: what it checks, allocates and calls stands in a
+table of 64-bit words, which is the data of the NumPy array that is its `self`. It is compiled once,
+however many kernels there are.
 
-    word 0..8    arguments, outputs, kernel, sizes, begin, end, fallback, as list, unused
+    word 0..8    arguments, outputs, kernel, sizes, begin, end, fallback, form, guards
     word 9...    for each argument, then each output: address of its dtype, ndim, shape
 
 An argument must be an ndarray itself (no subclass) of exactly that dtype object, aligned, in C
-order, and of that shape (of any shape where ndim is -1, and no shape follows). If one is not, the
-object `fallback` is called with the same arguments. Outputs are new arrays; a kernel's pointers are
-the arguments' data and then the outputs'. Returned is a list of the outputs, or the only output.
+order, and of that shape (of any shape where ndim is -1, and no shape follows). `guards` is null, or
+the address of a table of what must still be so:
+
+    word 0, 1    context variables, cells
+    word 2...    for each context variable, then each cell: its address, that of the object it holds
+
+If anything is otherwise, or an argument has a name, the object `fallback` is called with the same
+arguments. Outputs are new arrays; a kernel's pointers are the arguments' data and then the
+outputs'. Returned is, by `form`, the only output, a list of the outputs, or a tuple of them.
 
 Everything here rests on the layout of CPython's and NumPy's objects, which the caller must have
 checked: PyObject from 3.11 to 3.13 with the global lock (Include/object.h), PyArrayObject of
@@ -23,6 +30,12 @@ from __future__ import annotations
 #: Words of the table before the first argument.
 HEADER = 9
 
+#: What is returned: the values of `form`.
+ALONE, LIST, TUPLE = range(3)
+
+#: Where a cell has what it holds.
+CONTENTS = 16
+
 #: Offsets in objects.
 TYPE, DATA, NDIM, SHAPE, STRIDES, DTYPE, FLAGS = 8, 16, 24, 32, 40, 56, 64
 
@@ -33,9 +46,12 @@ IN_C_ORDER, ALIGNED = 0x1, 0x100
 EXTERNALS = (
     "Py_DecRef",
     "Py_IncRef",
+    "PyContextVar_Get",
     "PyList_New",
     "PyList_SetItem",
     "PyObject_Vectorcall",
+    "PyTuple_New",
+    "PyTuple_SetItem",
     "autodiff_ndarray_type",
     "autodiff_new_array",
 )
@@ -56,10 +72,13 @@ declare ptr @autodiff_new_array(ptr, ptr, i32, ptr, ptr, ptr, i32, ptr)
 declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 declare ptr @PyList_New(i64)
 declare i32 @PyList_SetItem(ptr, i64, ptr)
+declare ptr @PyTuple_New(i64)
+declare i32 @PyTuple_SetItem(ptr, i64, ptr)
+declare i32 @PyContextVar_Get(ptr, ptr, ptr)
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
 
-define ptr @autodiff_entry(ptr %self, ptr %args, i64 %nargs) nounwind {{
+define ptr @autodiff_entry(ptr %self, ptr %args, i64 %nargs, ptr %kwnames) nounwind {{
 entry:
   %at_data = getelementptr i8, ptr %self, i64 {DATA}
   %table = load ptr, ptr %at_data
@@ -72,16 +91,70 @@ entry:
   %at_end = getelementptr i64, ptr %table, i64 5
   %at_fallback = getelementptr i64, ptr %table, i64 6
   %at_form = getelementptr i64, ptr %table, i64 7
+  %at_guards = getelementptr i64, ptr %table, i64 8
   %records = getelementptr i64, ptr %table, i64 {HEADER}
   %total = add i64 %inputs, %outputs
   %pointers = alloca ptr, i64 %total
   %objects = alloca ptr, i64 %outputs
+  %held = alloca ptr
   %as_many = icmp eq i64 %nargs, %inputs
-  br i1 %as_many, label %arguments, label %slow
+  %unnamed = icmp eq ptr %kwnames, null
+  %is_form = and i1 %as_many, %unnamed
+  br i1 %is_form, label %guarded, label %slow
+
+guarded:
+  %guards = load ptr, ptr %at_guards
+  %no_guards = icmp eq ptr %guards, null
+  br i1 %no_guards, label %arguments, label %some_guards
+some_guards:
+  %variables = load i64, ptr %guards
+  %at_cells = getelementptr i64, ptr %guards, i64 1
+  %cells = load i64, ptr %at_cells
+  %pairs = getelementptr i64, ptr %guards, i64 2
+  %last_variable = getelementptr [2 x i64], ptr %pairs, i64 %variables
+  %last_cell = getelementptr [2 x i64], ptr %last_variable, i64 %cells
+  br label %variable_loop
+variable_loop:
+  %pair = phi ptr [%pairs, %some_guards], [%pair1, %variable_held]
+  %no_variable = icmp eq ptr %pair, %last_variable
+  br i1 %no_variable, label %cell_loop, label %variable
+variable:
+  %context = load ptr, ptr %pair
+  %error = call i32 @PyContextVar_Get(ptr %context, ptr null, ptr %held)
+  %is_error = icmp ne i32 %error, 0
+  br i1 %is_error, label %raise, label %variable_known
+variable_known:
+  %value = load ptr, ptr %held
+  %is_null = icmp eq ptr %value, null
+  br i1 %is_null, label %slow, label %variable_value
+variable_value:
+  call void @Py_DecRef(ptr %value)
+  %at_wanted = getelementptr i64, ptr %pair, i64 1
+  %wanted = load ptr, ptr %at_wanted
+  %same_value = icmp eq ptr %value, %wanted
+  br i1 %same_value, label %variable_held, label %slow
+variable_held:
+  %pair1 = getelementptr i64, ptr %pair, i64 2
+  br label %variable_loop
+cell_loop:
+  %cell = phi ptr [%pair, %variable_loop], [%cell1, %cell_held]
+  %no_cell = icmp eq ptr %cell, %last_cell
+  br i1 %no_cell, label %arguments, label %cell_value
+cell_value:
+  %cell_object = load ptr, ptr %cell
+  %at_contents = getelementptr i8, ptr %cell_object, i64 {CONTENTS}
+  %contents = load ptr, ptr %at_contents
+  %at_wanted2 = getelementptr i64, ptr %cell, i64 1
+  %wanted2 = load ptr, ptr %at_wanted2
+  %same_contents = icmp eq ptr %contents, %wanted2
+  br i1 %same_contents, label %cell_held, label %slow
+cell_held:
+  %cell1 = getelementptr i64, ptr %cell, i64 2
+  br label %cell_loop
 
 arguments:
-  %i = phi i64 [0, %entry], [%i1, %accept]
-  %record = phi ptr [%records, %entry], [%record1, %accept]
+  %i = phi i64 [0, %guarded], [0, %cell_loop], [%i1, %accept]
+  %record = phi ptr [%records, %guarded], [%records, %cell_loop], [%record1, %accept]
   %more = icmp ult i64 %i, %inputs
   br i1 %more, label %argument, label %allocate
 argument:
@@ -177,11 +250,26 @@ compute:
   %end = load i64, ptr %at_end
   call void %kernel(ptr %pointers, ptr %sizes, i64 %begin, i64 %end)
   %form = load i64, ptr %at_form
-  %alone = icmp eq i64 %form, 0
-  br i1 %alone, label %single, label %listed
+  switch i64 %form, label %listed [i64 {ALONE}, label %single i64 {TUPLE}, label %tupled]
 single:
   %only = load ptr, ptr %objects
   ret ptr %only
+tupled:
+  %tuple = call ptr @PyTuple_New(i64 %outputs)
+  %no_tuple = icmp eq ptr %tuple, null
+  br i1 %no_tuple, label %undo, label %fill_tuple
+fill_tuple:
+  %p = phi i64 [0, %tupled], [%p1, %put_tuple]
+  %left_over = icmp ult i64 %p, %outputs
+  br i1 %left_over, label %put_tuple, label %full_tuple
+put_tuple:
+  %at_entry = getelementptr ptr, ptr %objects, i64 %p
+  %entry_object = load ptr, ptr %at_entry
+  %r2 = call i32 @PyTuple_SetItem(ptr %tuple, i64 %p, ptr %entry_object)
+  %p1 = add i64 %p, 1
+  br label %fill_tuple
+full_tuple:
+  ret ptr %tuple
 listed:
   %list = call ptr @PyList_New(i64 %outputs)
   %no_list = icmp eq ptr %list, null
@@ -200,7 +288,7 @@ full:
   ret ptr %list
 
 undo:
-  %n = phi i64 [%k, %output], [%k, %listed], [%n1, %drop]
+  %n = phi i64 [%k, %output], [%k, %listed], [%k, %tupled], [%n1, %drop]
   %some = icmp ne i64 %n, 0
   br i1 %some, label %drop, label %raise
 drop:
@@ -214,7 +302,7 @@ raise:
 
 slow:
   %fallback = load ptr, ptr %at_fallback
-  %answer = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr null)
+  %answer = call ptr @PyObject_Vectorcall(ptr %fallback, ptr %args, i64 %nargs, ptr %kwnames)
   ret ptr %answer
 }}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -24,7 +26,13 @@ from autodiff.codegen.cpu_kernels import (
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.runtime.cpu_jit import load
 from autodiff.runtime.host import host
-from autodiff.runtime.kernel_calls import ArrayType, Signature, kernel_call
+from autodiff.runtime.kernel_calls import (
+    ArrayType,
+    Guards,
+    Signature,
+    kernel_call,
+    layout_fault,
+)
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
 from autodiff.schedule.kernel_spec import Compute, KernelSpec
@@ -120,7 +128,7 @@ class KernelFunction:
     Outputs are fresh. Operands that are not contiguous are copied first.
     """
 
-    __slots__ = ("_strict", "call", "text")
+    __slots__ = ("_is_long", "_module", "_signature", "_strict", "call", "text")
 
     def __init__(self, spec: KernelSpec) -> None:
         target = host()
@@ -140,9 +148,32 @@ class KernelFunction:
             end=span,
             chunk=max(1, PIECE * span // elements, min(tile_of(layout, target), -(-span // cores))),
         )
-        kernel, is_long = module.address(SYMBOL), elements > PIECE
-        self._strict = kernel_call(kernel, module, signature, _refused, fast=not is_long)
-        self.call = kernel_call(kernel, module, signature, self._prepared, fast=not is_long)
+        self._module, self._signature, self._is_long = module, signature, elements > PIECE
+        self._strict = self._call(signature, _refused)
+        self.call = self._call(signature, self._prepared)
+
+    def _call(
+        self, signature: Signature, fallback: Callable[..., Any], guards: Guards | None = None
+    ) -> Callable[..., Any]:
+        kernel, fast = self._module.address(SYMBOL), not self._is_long
+        return kernel_call(kernel, self._module, signature, fallback, fast=fast, guards=guards)
+
+    def entry(
+        self,
+        arguments: Sequence[ArrayType],
+        form: int,
+        fallback: Callable[..., Any],
+        guards: Guards,
+    ) -> Callable[..., Any] | None:
+        """Return a function of arrays of these types that Python calls at no cost of its own.
+
+        `form`, `fallback` and `guards` are those of `kernel_call`. None where the kernel takes so
+        long that it is not called directly.
+        """
+        if self._is_long or layout_fault() is not None:
+            return None
+        signature = replace(self._signature, arguments=tuple(arguments), form=form)
+        return self._call(signature, fallback, guards)
 
     def __call__(self, *operands: Any) -> list[np.ndarray]:
         """Run the kernel."""
@@ -150,7 +181,7 @@ class KernelFunction:
 
     def _prepared(self, *operands: Any) -> list[np.ndarray]:
         """Run the kernel on numbers, and arrays that are not in C order or aligned, made so."""
-        return self._strict(*[np.require(x, requirements=["C", "A"]) for x in operands])
+        return self._strict(*[np.require(x, requirements=["C", "A", "E"]) for x in operands])
 
 
 def _refused(*operands: Any) -> Any:

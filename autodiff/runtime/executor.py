@@ -24,12 +24,14 @@ from autodiff.ir.held import has_effect, held_graphs, is_transient
 from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.cpu_kernels import (
+    KernelFunction,
     give_up,
     kernel_function,
     kernels_are_usable,
     schedule_for_cpu,
 )
 from autodiff.runtime.dump import dump
+from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
 
@@ -89,6 +91,21 @@ class Executable:
         program = self._programs.get(np)
         return program.run if program is not None and program.is_kernels else None
 
+    def entry(
+        self, form: int, fallback: Callable[..., Any], guards: Guards
+    ) -> Callable[..., Any] | None:
+        """Return a function of NumPy's arrays that runs the graph with nothing of Python between.
+
+        There is one if the graph has become a single kernel that does not take long. Calls with
+        other arguments, or while the guards do not hold, go to `fallback`. `form` is what is
+        returned (codegen/cpu_entry.py).
+        """
+        program = self._programs.get(np)
+        if program is None or program.kernel is None:
+            return None
+        arguments = [ArrayType(var.aval.dtype, var.aval.shape) for var in self._graph.inputs]
+        return program.kernel.entry(arguments, form, fallback, guards)
+
     def _next_program(self, module: ModuleType) -> _Program:
         values = settings()
         if "nans" in values.check:
@@ -117,7 +134,8 @@ class _Program:
     """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared.
 
     `needed_there` are the inputs that must be on the device even if they are mere numbers.
-    `is_kernels`: nothing but kernels is run, and nothing need be copied.
+    `is_kernels`: nothing but kernels is run, and nothing need be copied; `kernel` if it is one, of
+    just the inputs, that gives just the outputs.
     """
 
     run: Callable[..., Sequence[Any]]
@@ -125,6 +143,7 @@ class _Program:
     copied: tuple[int, ...]
     needed_there: frozenset[int]
     is_kernels: bool = False
+    kernel: KernelFunction | None = None
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -169,11 +188,14 @@ def _emitted(
     exec(compile(emitted.source, "<autodiff program>", "exec"), names)
     run = names["program"]
     is_kernels = not copied and all(eqn.primitive is kernel for eqn in graph.eqns)
+    alone = None
     if is_kernels and len(graph.eqns) == 1:
         (eqn,) = graph.eqns
         if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
-            run = kernel_function(eqn.params["spec"]).call
-    return _Program(run, literals, copied, needed, is_kernels and module is np)
+            function = kernel_function(eqn.params["spec"])
+            run = function.call
+            alone = function if isinstance(function, KernelFunction) else None
+    return _Program(run, literals, copied, needed, is_kernels and module is np, alone)
 
 
 def sources(graph: Graph) -> list[str]:

@@ -15,14 +15,17 @@ import ctypes
 import struct
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from math import prod
+from types import CellType
 from typing import Any
 
 import numpy as np
 
 from autodiff.codegen import cpu_entry
+from autodiff.codegen.cpu_entry import ALONE, LIST
 from autodiff.runtime import thread_pool
 from autodiff.runtime.cpu_jit import LoadedModule, load
 from autodiff.runtime.host import host
@@ -49,7 +52,7 @@ class Signature:
         sizes: the sizes it takes.
         chunk: how many values of the outermost index one piece has, where the kernel may be
             divided over threads; None where it may not.
-        as_list: whether a call returns a list of the outputs rather than the only output.
+        form: what a call returns: the only output (ALONE), a LIST of the outputs, or a TUPLE.
     """
 
     arguments: tuple[ArrayType, ...]
@@ -57,12 +60,26 @@ class Signature:
     end: int
     sizes: tuple[int, ...] = ()
     chunk: int | None = None
-    as_list: bool = True
+    form: int = LIST
 
     @property
     def is_divided(self) -> bool:
         """Whether a call consists of several pieces."""
         return self.chunk is not None and self.end > self.chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """Under which circumstances a kernel is the right one: the objects that these still hold."""
+
+    variables: tuple[tuple[ContextVar[Any], Any], ...]
+    cells: tuple[tuple[CellType, Any], ...]
+
+    def hold(self) -> bool:
+        """Return whether everything is as it was."""
+        return all(variable.get() is value for variable, value in self.variables) and all(
+            cell.cell_contents is value for cell, value in self.cells
+        )
 
 
 def kernel_call(
@@ -72,12 +89,13 @@ def kernel_call(
     fallback: Callable[..., Any],
     *,
     fast: bool = True,
+    guards: Guards | None = None,
 ) -> Callable[..., Any]:
     """Return a function of arrays that runs a kernel and returns its outputs, which are new.
 
     Arguments that are not what the signature says (another dtype or shape, not in C order or
-    misaligned, a subclass, no array at all, too many) are passed to `fallback`, and its result is
-    returned.
+    misaligned, a subclass, no array at all, too many, by name) are passed to `fallback`, and its
+    result is returned. So are all where the guards do not hold.
 
     Args:
         kernel: address of the kernel.
@@ -86,15 +104,15 @@ def kernel_call(
         fallback: called with the arguments where they do not match.
         fast: False for the way through ctypes, which lets other Python threads run meanwhile. It
             is for kernels that take long; divided ones always go that way.
+        guards: when the kernel may be run; None stands for always.
     """
     if any(output.shape is None for output in signature.outputs):
         raise AssertionError("an output has a shape")
-    if not signature.as_list and len(signature.outputs) != 1:
+    if signature.form == ALONE and len(signature.outputs) != 1:
         raise AssertionError("only a single output is returned as it is")
-    slow = _CtypesCall(kernel, owner, signature, fallback)
     if not fast or signature.is_divided or layout_fault() is not None:
-        return slow
-    return _fast_call(_entry(), kernel, owner, signature, fallback)
+        return _CtypesCall(kernel, owner, signature, fallback, guards)
+    return _fast_call(_entry(), kernel, owner, signature, fallback, guards)
 
 
 # ---- through ctypes
@@ -108,6 +126,7 @@ class _CtypesCall:
         "_arguments",
         "_fallback",
         "_function",
+        "_guards",
         "_kernel",
         "_outputs",
         "_owner",
@@ -117,12 +136,18 @@ class _CtypesCall:
     )
 
     def __init__(
-        self, kernel: int, owner: Any, signature: Signature, fallback: Callable[..., Any]
+        self,
+        kernel: int,
+        owner: Any,
+        signature: Signature,
+        fallback: Callable[..., Any],
+        guards: Guards | None,
     ) -> None:
         self._kernel = kernel
         self._owner = owner
         self._signature = signature
         self._fallback = fallback
+        self._guards = guards
         self._function = _Kernel(kernel)
         self._arguments = tuple((x.dtype, x.shape) for x in signature.arguments)
         self._outputs = tuple((x.shape or (), x.dtype) for x in signature.outputs)
@@ -130,8 +155,10 @@ class _CtypesCall:
         self._sizes = struct.pack(f"{len(signature.sizes)}q", *signature.sizes)
         self._address_of = _by_field if _fields_fault() is None else _by_interface
 
-    def __call__(self, *arguments: Any) -> Any:
-        if len(arguments) != len(self._arguments):
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if named or len(arguments) != len(self._arguments):
+            return self._fallback(*arguments, **named)
+        if self._guards is not None and not self._guards.hold():
             return self._fallback(*arguments)
         for x, (dtype, shape) in zip(arguments, self._arguments, strict=True):
             if (
@@ -152,7 +179,9 @@ class _CtypesCall:
             )
         else:
             self._function(pointers, self._sizes, 0, signature.end)
-        return outputs if signature.as_list else outputs[0]
+        if signature.form == LIST:
+            return outputs
+        return outputs[0] if signature.form == ALONE else tuple(outputs)
 
 
 def _bytes_address(block: bytes) -> int:
@@ -186,7 +215,7 @@ class _MethodDefinition(ctypes.Structure):
     )
 
 
-_FASTCALL = 0x80  # METH_FASTCALL
+_FASTCALL = 0x82  # METH_FASTCALL | METH_KEYWORDS
 
 #: NumPy's table of functions: numpy/_core/code_generators/numpy_api.py. The numbers are part of its
 #: binary interface, whose version is `_BINARY_INTERFACE`.
@@ -200,9 +229,11 @@ def _fast_call(
     owner: Any,
     signature: Signature,
     fallback: Callable[..., Any],
+    guards: Guards | None = None,
 ) -> Callable[..., Any]:
     """Return a built-in function whose `__self__` is the table that `autodiff_entry` reads."""
     sizes = np.array(signature.sizes or (0,), dtype=np.int64)
+    guard_words = np.array(_guard_words(guards), dtype=np.int64)
     words = [
         len(signature.arguments),
         len(signature.outputs),
@@ -211,8 +242,8 @@ def _fast_call(
         0,
         signature.end,
         id(fallback),
-        int(signature.as_list),
-        0,
+        signature.form,
+        _by_interface(guard_words) if guards is not None else 0,
     ]
     for array in (*signature.arguments, *signature.outputs):
         shape = array.shape
@@ -223,11 +254,20 @@ def _fast_call(
         b"kernel", entry.address("autodiff_entry"), _FASTCALL, b"Run a kernel on arrays."
     )
     # The function keeps its module, which may be any object: here all that it needs.
-    needed = (definition, entry, owner, sizes, signature, fallback)
+    needed = (definition, entry, owner, sizes, signature, fallback, guards, guard_words)
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.argtypes = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     make.restype = ctypes.py_object
     return make(ctypes.addressof(definition), table, needed)
+
+
+def _guard_words(guards: Guards | None) -> list[int]:
+    if guards is None:
+        return [0, 0]
+    words = [len(guards.variables), len(guards.cells)]
+    for place, value in (*guards.variables, *guards.cells):
+        words += [id(place), id(value)]
+    return words
 
 
 @cache
@@ -288,6 +328,10 @@ def _fields_fault() -> str | None:
     for array in _specimens():
         if not _has_known_layout(array):
             return f"an array {array.dtype}{array.shape} has another layout"
+    held = object()
+    cell = CellType(held)
+    if _pointer_at(id(cell) + cpu_entry.CONTENTS).value != id(held):
+        return "a cell has another layout"
     return None
 
 
@@ -333,6 +377,8 @@ def _trial_fault(entry: LoadedModule) -> str | None:
     """Return what went wrong in calls of a small kernel through `entry`."""
     float64 = np.dtype(np.float64)
     refused = object()
+    variable, cell = ContextVar("trial", default=refused), CellType(refused)
+    guards = Guards(((variable, refused),), ((cell, refused),))
     for shape in ((), (3,), (2, 1)):
         signature = Signature(
             (ArrayType(float64, shape), ArrayType(float64)),
@@ -341,7 +387,7 @@ def _trial_fault(entry: LoadedModule) -> str | None:
             sizes=(3,),
         )
         probe = entry.address("autodiff_probe")
-        call = _fast_call(entry, probe, entry, signature, lambda *_: refused)
+        call = _fast_call(entry, probe, entry, signature, lambda *_: refused, guards)
         x = np.full(shape, 7.25)
         outputs = call(x, np.zeros((2, 2)))
         described = [(type(y), y.dtype, y.shape) for y in outputs]
@@ -350,4 +396,12 @@ def _trial_fault(entry: LoadedModule) -> str | None:
             return f"a trial gave {described}"
         if call(x) is not refused or call(x.astype(np.float32), x) is not refused:
             return "a trial took arguments it should have refused"
+        cell.cell_contents = x
+        if call(x, x) is not refused:
+            return "a trial did not see that a cell had changed"
+        cell.cell_contents = refused
+        token = variable.set(x)
+        if call(x, x) is not refused:
+            return "a trial did not see that a context variable had changed"
+        variable.reset(token)
     return None

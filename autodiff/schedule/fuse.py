@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 from autodiff.base.source_info import short_line
 from autodiff.ir.avals import ArrayType, array_type
-from autodiff.ir.graph import Eqn, Graph, Var, make_graph
+from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph
 from autodiff.ir.primitive import Primitive
 from autodiff.passes.dead_code import dead_code
 from autodiff.schedule.group import CannotJoin, Group, Refusal, bytes_of
 from autodiff.schedule.kernel_spec import KernelSpec
+
+#: Points of a row from which on a kernel goes along rows.
+LONG_ROW = 64
 
 #: Equations beyond which a graph is left as it is.
 LONGEST_GRAPH = 5_000
@@ -105,6 +109,8 @@ class _Fusion:
         for i, eqn in enumerate(self.graph.eqns):
             self.before.append(self._depends_on(eqn))
             self._place(i, eqn)
+        if self.unite:
+            self._unite_siblings()
         return Schedule(dead_code(self._rewritten()), tuple(self.refusals))
 
     def _depends_on(self, eqn: Eqn) -> int:
@@ -131,17 +137,46 @@ class _Fusion:
             except CannotJoin as reason_given:
                 self._refuse(eqn, str(reason_given))
                 return
-        before = self.before[i]
-        if self.bits.get(id(united)) is None:  # a new group, of which others may now be part
-            for member in united.eqns:
-                place = self.position[id(member)]
-                before |= self.bits.pop(id(self.group_of.get(place)), (0, 0))[1]
-                self.group_of[place] = united
+        if self.bits.get(id(united)) is None:
+            self._enter(united, self.before[i])
         else:
             self.group_of[i] = united
-            before |= self.bits[id(united)][1]
-        members = self._members(united)
-        self.bits[id(united)] = members, before & ~members
+            members = self._members(united)
+            before = self.before[i] | self.bits[id(united)][1]
+            self.bits[id(united)] = members, before & ~members
+
+    def _enter(self, group: Group, before: int = 0) -> None:
+        """Put a new group in the place of those that its equations are of."""
+        for member in group.eqns:
+            place = self.position[id(member)]
+            before |= self.bits.pop(id(self.group_of.get(place)), (0, 0))[1]
+            self.group_of[place] = group
+        members = self._members(group)
+        self.bits[id(group)] = members, before & ~members
+
+    def _unite_siblings(self) -> None:
+        """Unite kernels over one index space that read the same array, which is then read once.
+
+        Such are a value and its gradient, or the new parameters and moments of an optimizer.
+        """
+        last: dict[tuple[Atom, tuple[int, ...]], Group] = {}
+        ordered = {id(group): group for _, group in sorted(self.group_of.items())}
+        for group in ordered.values():
+            for atom in group.outside():
+                if atom.aval.size <= 1:
+                    continue
+                other = last.get((atom, group.shape))
+                while other is not None and id(other) not in self.bits:  # part of another by now
+                    other = self.group_of[self.position[id(other.eqns[0])]]
+                if other is not None and other is not group and _are_alike(group, other):
+                    try:
+                        united = self._as_group(group.shape, [*other.eqns, *group.eqns])
+                    except CannotJoin:
+                        pass
+                    else:
+                        self._enter(united)
+                        group = united
+                last[atom, group.shape] = group
 
     def _refuse(self, eqn: Eqn, reason: str) -> None:
         line = short_line(eqn.source)
@@ -264,12 +299,15 @@ class _Fusion:
 
     def _kernel_equation(self, group: Group, used: set[Var]) -> tuple[Eqn, Group] | None:
         stored = [v for eqn in group.eqns for v in eqn.outputs if v in used]
+        stored = _in_order_of(self.graph.outputs, stored)
         spec = group.spec(stored)
         if not stored or not self.is_worth(spec):
             return None
-        operands = tuple(group.operands)
-        line = group.eqns[-1].source
-        return Eqn(kernel, operands, {"spec": spec}, tuple(stored), line), group
+        operands = _in_order_of(self.graph.inputs, group.operands)
+        place = [operands.index(atom) for atom in group.operands]
+        loads = tuple(replace(load, operand=place[load.operand]) for load in spec.loads)
+        params = {"spec": replace(spec, loads=loads)}
+        return Eqn(kernel, tuple(operands), params, tuple(stored), group.eqns[-1].source), group
 
     def _used_outside(self) -> set[Var]:
         """Return the values read by other kernels or equations than the one that makes them."""
@@ -288,6 +326,29 @@ class _Fusion:
             if eqn.primitive.strides is not None and eqn.outputs[0] in used:
                 used.update(eqn.inputs)
         return used
+
+
+def _in_order_of(ordered: Sequence[Atom], atoms: Sequence[Any]) -> list[Any]:
+    """Return atoms in the order in which a graph names them, then the others.
+
+    A kernel of just a graph's inputs that gives just its outputs is then called as the graph is.
+    """
+    place = {atom: i for i, atom in reversed(list(enumerate(ordered)))}
+    return sorted(atoms, key=lambda atom: place.get(atom, len(place)))
+
+
+def _are_alike(group: Group, other: Group) -> bool:
+    """Return whether one kernel goes over memory as both do by themselves."""
+    points = {group.points, other.points} - {None}
+    if len(points) == 2:
+        return False
+    if None not in (group.points, other.points) or not points:
+        return True
+    (axes,) = points
+    assert axes is not None
+    first = len(group.shape) - len(axes)
+    is_last = sorted(axes) == list(range(first, len(group.shape)))
+    return is_last and (not first or prod(group.shape[first:]) >= LONG_ROW)
 
 
 def format_schedule(schedule: Schedule) -> str:

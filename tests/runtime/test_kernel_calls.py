@@ -6,6 +6,8 @@ import gc
 import sys
 import threading
 import weakref
+from contextvars import ContextVar
+from types import CellType
 
 import ml_dtypes
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from autodiff.base.settings import override
 from autodiff.codegen import cpu_entry
 from autodiff.runtime import cpu_jit, host, kernel_calls, thread_pool
-from autodiff.runtime.kernel_calls import ArrayType, Signature, kernel_call
+from autodiff.runtime.kernel_calls import ArrayType, Guards, Signature, kernel_call
 from tests.runtime import kernels
 
 FLOAT64 = np.dtype(np.float64)
@@ -83,7 +85,7 @@ def axpy(modules):
             (ArrayType(FLOAT64, shape),),
             (ArrayType(FLOAT64, shape),),
             end=size,
-            as_list=False,
+            form=cpu_entry.ALONE,
             **more,
         )
         module = modules["axpy"]
@@ -94,12 +96,13 @@ def axpy(modules):
 
 @pytest.fixture
 def sums(modules):
-    def make(shapes, fast, fallback=refuse):
+    def make(shapes, fast, fallback=refuse, **more):
         signature = Signature(
             tuple(ArrayType(FLOAT64, shape) for shape in shapes),
             (ArrayType(FLOAT64, (2, 3)), ArrayType(np.dtype(np.int64), ())),
             end=6,
             sizes=(100, 20),
+            **more,
         )
         module = modules["sums"]
         return kernel_call(module.address("sums"), module, signature, fallback, fast=fast)
@@ -193,6 +196,49 @@ def test_what_does_not_match_is_passed_on_with_its_arguments(axpy, misfit, fast)
 
 
 @each_way
+def test_arguments_by_name_are_passed_on(axpy, fast):
+    x = np.zeros((2, 3))
+    call = axpy((2, 3), fast, lambda *given, **named: (given, named))
+    given, named = call(x=x)
+    assert given == ()
+    assert named["x"] is x
+
+
+@each_way
+def test_a_kernel_is_run_only_while_its_guards_hold(modules, fast):
+    variable, cell = ContextVar("unit", default=None), CellType("metre")
+    signature = Signature((ArrayType(FLOAT64, (4,)),), (ArrayType(FLOAT64, (4,)),), end=4)
+    module = modules["axpy"]
+    guards = Guards(((variable, None),), ((cell, cell.cell_contents),))
+    call = kernel_call(
+        module.address("axpy"), module, signature, lambda x: None, fast=fast, guards=guards
+    )
+    x = np.arange(4.0)
+    before = sys.getrefcount(None), sys.getrefcount(cell.cell_contents)
+    for _ in range(100):
+        np.testing.assert_array_equal(call(x)[0], x * 3.0 + 0.1)
+    after = sys.getrefcount(None), sys.getrefcount(cell.cell_contents)
+    assert max(abs(new - old) for new, old in zip(after, before, strict=True)) < 50
+    cell.cell_contents = "foot"
+    assert call(x) is None
+    cell.cell_contents = guards.cells[0][1]
+    token = variable.set("foot")
+    assert call(x) is None
+    variable.reset(token)
+    assert call(x) is not None
+
+
+@each_way
+def test_outputs_come_alone_in_a_list_or_in_a_tuple(axpy, sums, fast):
+    x = np.arange(6.0).reshape(2, 3)
+    assert type(axpy((2, 3), fast)(x)) is np.ndarray
+    assert type(sums(((2, 3), (2, 3)), fast)(x, x)) is list
+    both = sums(((2, 3), (2, 3)), fast, form=cpu_entry.TUPLE)(x, x)
+    assert type(both) is tuple
+    np.testing.assert_array_equal(both[0], x + x)
+
+
+@each_way
 def test_an_exception_of_the_fallback_is_raised(axpy, fast):
     with pytest.raises(Refused):
         axpy((2, 3), fast)("text")
@@ -236,7 +282,7 @@ def test_the_function_keeps_what_it_needs_and_no_longer(fast):
     owner, module = Owner(), cpu_jit.load(kernels.AXPY, host.host(), ("axpy",))
     owner.module = module
     signature = Signature(
-        (ArrayType(FLOAT64, (4,)),), (ArrayType(FLOAT64, (4,)),), end=4, as_list=False
+        (ArrayType(FLOAT64, (4,)),), (ArrayType(FLOAT64, (4,)),), end=4, form=cpu_entry.ALONE
     )
     kept, fallback = weakref.ref(owner), lambda *_: None
     kept_fallback = weakref.ref(fallback)
@@ -275,7 +321,7 @@ def test_other_element_types_are_told_apart(fast):
     module = cpu_jit.load(text, host.host(), ("same",))
     for dtype in (np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16), np.dtype(np.uint16)):
         signature = Signature(
-            (ArrayType(dtype, (5,)),), (ArrayType(dtype, (5,)),), end=5, as_list=False
+            (ArrayType(dtype, (5,)),), (ArrayType(dtype, (5,)),), end=5, form=cpu_entry.ALONE
         )
         call = kernel_call(module.address("same"), module, signature, refuse, fast=fast)
         x = np.arange(5).astype(dtype)

@@ -157,6 +157,40 @@ def test_a_common_result_is_stored_once_and_computed_once():
     assert len(spec.stores) == 2
 
 
+def test_kernels_that_read_the_same_array_are_one():
+    spec = the_kernel(ad.value_and_grad(lambda x: np.sum(np.sin(x) + x)), X)
+    assert len(spec.loads) == 1
+    assert [store.shape for store in spec.stores] == [(), X.shape]
+    assert len(list(fused(lambda x, y: (np.sin(x), np.cos(y)), X, X).kernels())) == 2
+
+
+def test_kernels_that_read_the_same_array_stay_two_where_one_would_go_over_it_badly():
+    for function in (
+        lambda x: (np.sum(x * x, axis=0), np.sin(x)),  # its rows are columns
+        lambda x: (np.sum(x * x, axis=0), np.sum(x + 1.0, axis=1)),
+        lambda x: (np.sum(x * x, axis=1), np.sin(x)),  # rows of five
+    ):
+        assert len(list(fused(function, X).kernels())) == 2
+    wide = np.ones((4, 100))
+    both = fused(lambda x: (np.sum(x * x, axis=1), np.sin(x)), wide)
+    assert len(list(both.kernels())) == 1
+
+
+def test_kernels_that_read_the_same_array_stay_two_where_one_waits_for_the_other():
+    def two(x):
+        ordered = np.sort(np.exp(x) + x)
+        return np.sin(ordered) * x
+
+    assert operations(fused(two, X)).count("kernel") == 2
+
+
+def test_a_kernel_takes_and_gives_in_the_order_of_the_graph():
+    graph = fused(lambda x, y, z: (z - y * 2.0, x / z), X, X, X).graph
+    (eqn,) = graph.eqns
+    assert eqn.inputs == graph.inputs
+    assert eqn.outputs == graph.outputs
+
+
 def test_what_is_over_another_space_is_refused_with_a_reason_that_names_the_line():
     schedule = fused(lambda x: np.sum(x * 2.0, axis=0) + np.sum(x * 2.0, axis=1)[:4, None], X)
     wanted = "another reduction of the kernel is over other axes"
