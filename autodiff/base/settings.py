@@ -196,6 +196,13 @@ TABLE: tuple[Setting, ...] = (
         "Size of that folder beyond which the kernels used longest ago are removed.",
     ),
     Setting(
+        "kept_megabytes",
+        "AUTODIFF_KEPT_MEGABYTES",
+        512,
+        _count,
+        "Most memory of large results that is kept for later ones once they are gone.",
+    ),
+    Setting(
         "user_cache_home",
         "XDG_CACHE_HOME",
         "",
@@ -228,6 +235,7 @@ class Settings:
     threads: int
     cache_dir: str
     cache_megabytes: int
+    kept_megabytes: int
     user_cache_home: str
     code_key: tuple[Any, ...]
 

@@ -29,6 +29,7 @@ from autodiff.codegen.cpu_entry import ALONE, LIST
 from autodiff.runtime import thread_pool
 from autodiff.runtime.cpu_jit import LoadedModule, load
 from autodiff.runtime.host import host
+from autodiff.runtime.large_arrays import new_array
 
 _Kernel = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -168,7 +169,7 @@ class _CtypesCall:
                 or not ((flags := x.flags).c_contiguous and flags.aligned)
             ):
                 return self._fallback(*arguments)
-        outputs = [np.empty(shape, dtype) for shape, dtype in self._outputs]
+        outputs = [new_array(shape, dtype) for shape, dtype in self._outputs]
         # Both blocks are made anew or never written, so calls in several threads do not meet.
         pointers = self._pack(*map(self._address_of, (*arguments, *outputs)))
         signature = self._signature
