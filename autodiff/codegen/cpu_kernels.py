@@ -30,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -61,6 +62,9 @@ FAR = 1024
 
 #: Bytes of the accumulators of a tile.
 TILE_BYTES = 1 << 14
+
+#: Values up to which a step of a tile is short: its accumulators are read more seldom.
+FEW_VALUES = 8
 
 #: Registers that a vector of rows fills where little is computed: more is read in one go.
 REGISTERS = 4
@@ -438,14 +442,19 @@ class _Emitter:
 
         def visit(row: str, point: str, times: int) -> None:
             enter(row)
+            kept = [(i, k) for i in reductions for k in range(min(times, UNROLLED))]
+            at = {(i, k): place(i, k, row) for i, k in kept}
+            held = {
+                key: memory.load(at[key], reductions[key[0]].dtype, 1, None).value for key in kept
+            }
             for k in range(times):
                 where = point if k == 0 else scalar(f"add i64 {point}, {k}")
                 known = self._step(0, where, self.row_mask)
                 for i, value in reductions.items():
-                    at = place(i, k, row)
-                    held = memory.load(at, value.dtype, 1, None).value
-                    new = self._combined(value, held, known[value.operand].value)
-                    memory.store(Typed(new, value.dtype), at, 1, None)
+                    key = i, k % UNROLLED
+                    held[key] = self._combined(value, held[key], known[value.operand].value)
+            for i, k in kept:
+                memory.store(Typed(held[i, k], reductions[i].dtype), at[i, k], 1, None)
 
         def visit_all(point: str, times: int) -> None:
             each_block(lambda row: visit(row, point, times))
@@ -463,10 +472,23 @@ class _Emitter:
             self._finish_row()
 
         each_block(begin)
-        whole = self.points - self.points % UNROLLED
-        self._loop("points", "0", str(whole), UNROLLED, lambda p: visit_all(p, UNROLLED))
-        self._loop("rest", str(whole), str(self.points), 1, lambda p: visit_all(p, 1))
+        done = 0
+        for times in (self._depth(), UNROLLED, 1):
+            whole = self.points - (self.points - done) % times
+            if whole > done:
+                self._loop(
+                    f"points{times}", str(done), str(whole), times, partial(visit_all, times=times)
+                )
+            done = whole
         each_block(finish)
+
+    def _depth(self) -> int:
+        """Return how many points of a block are read for each time its accumulators are."""
+        is_short = len(self.spec.values) <= FEW_VALUES and not any(
+            isinstance(value, Compute) and is_costly(value, self.spec, self.target)
+            for value in self.spec.values
+        )
+        return 4 * UNROLLED if is_short else UNROLLED
 
     # ---- one pass over the points
 

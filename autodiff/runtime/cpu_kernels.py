@@ -35,13 +35,13 @@ from autodiff.runtime.kernel_calls import (
 )
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
-from autodiff.schedule.kernel_spec import Compute, KernelSpec
+from autodiff.schedule.kernel_spec import KernelSpec, Reduce
 from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
 
 #: The symbol of every kernel, each of which is a module of its own.
 SYMBOL = "kernel"
 
-#: Elements from which on a kernel of one function is better than NumPy's.
+#: Elements from which on a kernel of one operation is better than NumPy's function.
 MANY = 512
 
 #: Elements of a piece of a kernel that is divided over threads. Kernels of more than one piece let
@@ -118,8 +118,9 @@ def is_worth(spec: KernelSpec) -> bool:
     if len(spec.values) > 1:
         return True
     value = next(iter(spec.values))
-    many = spec.row_count * spec.row_size >= MANY
-    return many and isinstance(value, Compute) and is_costly(value, spec, host())
+    if spec.row_count * spec.row_size < MANY:
+        return False
+    return isinstance(value, Reduce) or is_costly(value, spec, host())
 
 
 class KernelFunction:
