@@ -60,6 +60,9 @@ def emit_array_program(graph: Graph, run: Runner = evaluated) -> ArrayProgram:
     def function(eqn: Eqn) -> str:
         primitive = eqn.primitive
         key = (primitive, tuple(eqn.params.items()))
+        avals = [atom.aval for atom in eqn.inputs]
+        if primitive.prepared is not None:
+            key = (*key, *avals)
         if key not in functions:
             functions[key] = f"{primitive.name}_{len(functions)}"
             reference = primitive.reference
@@ -67,6 +70,8 @@ def emit_array_program(graph: Graph, run: Runner = evaluated) -> ArrayProgram:
                 names[functions[key]] = run(eqn.params["spec"])
             elif primitive.execute is not None:
                 names[functions[key]] = partial(_execute, primitive.execute, eqn.params, run)
+            elif primitive.prepared is not None:
+                names[functions[key]] = primitive.prepared(*avals, **eqn.params)
             elif eqn.params:
                 names[functions[key]] = partial(reference, **eqn.params)
             else:

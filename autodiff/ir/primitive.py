@@ -101,6 +101,7 @@ class Primitive:
     which `autodiff.numpy` offers it, `numpy` the functions it stands for when they meet a tracer.
     `ulp` maps a type's name to the largest error against the reference, in units in the last place.
     `lower_for(dtype)` tells whether `lower` takes an element type; None: all that kernels hold.
+    `prepared(*avals, **params)` is the reference with all done beforehand that depends on types.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Primitive:
     recurrence: Callable[..., Any] | None = None
     lower: Callable[..., Any] | None = None
     lower_for: Callable[[Any], bool] | None = None
+    prepared: Callable[..., Callable[..., Any]] | None = None
     execute: Callable[..., Sequence[Any]] | None = None
     prune: Callable[..., Any] | None = None
     separate: Callable[..., tuple[Sequence[Any], tuple[Any, Sequence[Any], Params]]] | None = None
