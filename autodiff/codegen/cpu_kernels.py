@@ -513,7 +513,8 @@ class _Emitter:
         width = 1 if self.across else self.lanes
         step = width * times
         start, stop = span
-        if not (reductions or self.across) and self.spec.total is None and self.points >= width:
+        may_repeat = not (reductions or self.across or self.spec.reuses)
+        if may_repeat and self.spec.total is None and self.points >= width:
             self._points_overlapping(number, start, stop)
             return []
         begun = [self._identity(value) for value in reductions.values() for _ in range(times)]

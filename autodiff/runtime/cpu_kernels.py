@@ -146,6 +146,7 @@ class KernelFunction:
         signature = Signature(
             tuple(ArrayType(taken[k]) for k in range(len(taken))),
             tuple(ArrayType(store.dtype, store.shape) for store in spec.stores),
+            over=tuple(store.over for store in spec.stores) if spec.reuses else (),
             end=span,
             chunk=max(1, PIECE * span // elements, min(tile_of(layout, target), -(-span // cores))),
         )
@@ -182,7 +183,13 @@ class KernelFunction:
 
     def _prepared(self, *operands: Any) -> list[np.ndarray]:
         """Run the kernel on numbers, and arrays that are not in C order or aligned, made so."""
-        return self._strict(*[np.require(x, requirements=["C", "A", "E"]) for x in operands])
+        as_read: Any = ["C", "A", "E"]
+        written = self._signature.over
+        arrays = [
+            np.require(x, requirements=[*as_read, "W"] if k in written else as_read)
+            for k, x in enumerate(operands)
+        ]
+        return self._strict(*arrays)
 
 
 def _refused(*operands: Any) -> Any:

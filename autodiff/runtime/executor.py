@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from autodiff.base.array_modules import common_module
 from autodiff.base.garbage import seldom_collected
@@ -34,6 +35,7 @@ from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.reuse import with_reuse
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
 LONGEST_PROGRAM = 5_000
@@ -78,6 +80,8 @@ class Executable:
                 module.asarray(x) if type(x) is np.ndarray or i in program.needed_there else x
                 for i, x in enumerate(arguments)
             )
+        if program.overwritten:
+            arguments = _apart(arguments, program.overwritten)
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray
@@ -134,6 +138,7 @@ class _Program:
     """`run(*inputs, *literals)` gives the outputs; those at positions `copied` may be shared.
 
     `needed_there` are the inputs that must be on the device even if they are mere numbers.
+    Results are written over the inputs at positions `overwritten`.
     `is_kernels`: nothing but kernels is run, and nothing need be copied; `kernel` if it is one, of
     just the inputs, that gives just the outputs.
     """
@@ -144,6 +149,25 @@ class _Program:
     needed_there: frozenset[int]
     is_kernels: bool = False
     kernel: KernelFunction | None = None
+    overwritten: frozenset[int] = frozenset()
+
+
+def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, ...]:
+    """Return arguments of which those to be overwritten share no memory with others."""
+    bounds = sorted(
+        (*byte_bounds(x), i)
+        for i, x in enumerate(arguments)
+        if isinstance(x, np.ndarray) and x.size
+    )
+    shared: set[int] = set()
+    end, last = 0, -1  # of what begins earlier, that which ends last
+    for start, stop, i in bounds:
+        if start < end:
+            shared |= {last, i}
+        if stop > end:
+            end, last = stop, i
+    shared &= overwritten
+    return tuple([x.copy() if i in shared else x for i, x in enumerate(arguments)])
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -167,15 +191,19 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
     graph, literals = _lifted(graph, module)
     if module is np and kernels_are_usable():
         try:
-            scheduled = schedule_for_cpu(graph).graph
-            return _emitted(scheduled, literals, module, donated)
+            scheduled, overwritten = with_reuse(schedule_for_cpu(graph).graph, donated)
+            return _emitted(scheduled, literals, module, donated, overwritten)
         except Exception as error:  # of compilers and loaders, of many kinds
             give_up(error)
     return _emitted(graph, literals, module, donated)
 
 
 def _emitted(
-    graph: Graph, literals: tuple[Any, ...], module: ModuleType, donated: frozenset[int]
+    graph: Graph,
+    literals: tuple[Any, ...],
+    module: ModuleType,
+    donated: frozenset[int],
+    overwritten: frozenset[int] = frozenset(),
 ) -> _Program:
     copied = shared_outputs(graph, donated)
     needed = _needed_on_device(graph, module)
@@ -187,7 +215,7 @@ def _emitted(
     names = dict(emitted.names)
     exec(compile(emitted.source, "<autodiff program>", "exec"), names)
     run = names["program"]
-    is_kernels = not copied and all(eqn.primitive is kernel for eqn in graph.eqns)
+    is_kernels = not (copied or overwritten) and all(eqn.primitive is kernel for eqn in graph.eqns)
     alone = None
     if is_kernels and len(graph.eqns) == 1:
         (eqn,) = graph.eqns
@@ -195,7 +223,8 @@ def _emitted(
             function = kernel_function(eqn.params["spec"])
             run = function.call
             alone = function if isinstance(function, KernelFunction) else None
-    return _Program(run, literals, copied, needed, is_kernels and module is np, alone)
+    is_kernels = is_kernels and module is np
+    return _Program(run, literals, copied, needed, is_kernels, alone, overwritten)
 
 
 def sources(graph: Graph) -> list[str]:

@@ -53,6 +53,8 @@ class Signature:
         sizes: the sizes it takes.
         chunk: how many values of the outermost index one piece has, where the kernel may be
             divided over threads; None where it may not.
+        over: for each output the argument whose memory it takes, if that is possible at no cost of
+            its own; None where it takes none.
         form: what a call returns: the only output (ALONE), a LIST of the outputs, or a TUPLE.
     """
 
@@ -62,6 +64,7 @@ class Signature:
     sizes: tuple[int, ...] = ()
     chunk: int | None = None
     form: int = LIST
+    over: tuple[int | None, ...] = ()
 
     @property
     def is_divided(self) -> bool:
@@ -161,6 +164,7 @@ class _CtypesCall:
             return self._fallback(*arguments, **named)
         if self._guards is not None and not self._guards.hold():
             return self._fallback(*arguments)
+        signature = self._signature
         for x, (dtype, shape) in zip(arguments, self._arguments, strict=True):
             if (
                 type(x) is not np.ndarray
@@ -169,10 +173,17 @@ class _CtypesCall:
                 or not ((flags := x.flags).c_contiguous and flags.aligned)
             ):
                 return self._fallback(*arguments)
-        outputs = [new_array(shape, dtype) for shape, dtype in self._outputs]
+        if signature.over:
+            if not all(k is None or arguments[k].flags.writeable for k in signature.over):
+                return self._fallback(*arguments)
+            outputs = [
+                new_array(shape, dtype) if k is None else arguments[k].reshape(shape)
+                for k, (shape, dtype) in zip(signature.over, self._outputs, strict=True)
+            ]
+        else:
+            outputs = [new_array(shape, dtype) for shape, dtype in self._outputs]
         # Both blocks are made anew or never written, so calls in several threads do not meet.
         pointers = self._pack(*map(self._address_of, (*arguments, *outputs)))
-        signature = self._signature
         if signature.is_divided:
             pointers_at, sizes_at = _bytes_address(pointers), _bytes_address(self._sizes)
             thread_pool.run(

@@ -142,5 +142,7 @@ def _final(
         if is_row[i] and isinstance(value, Compute):
             place[i] = len(loads) + len(values)
             values.append(_renumbered(value, place))
-    stores = [replace(s, value=place[s.value]) for s in spec.stores if not any(s.strides)]
+    stores = [
+        replace(s, value=place[s.value], over=None) for s in spec.stores if not any(s.strides)
+    ]
     return KernelSpec((count,), 0, tuple(loads), tuple(values), tuple(stores))

@@ -163,7 +163,7 @@ class _Fusion:
         ordered = {id(group): group for _, group in sorted(self.group_of.items())}
         for group in ordered.values():
             for atom in group.outside():
-                if atom.aval.size <= 1:
+                if atom.aval.size <= 1 < prod(group.shape):
                     continue
                 other = last.get((atom, group.shape))
                 while other is not None and id(other) not in self.bits:  # part of another by now

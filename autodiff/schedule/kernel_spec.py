@@ -3,7 +3,7 @@
     spec     ::=  shape rows loads values stores
     load     ::=  operand dtype strides offset
     value    ::=  compute | reduce
-    store    ::=  value dtype strides
+    store    ::=  value dtype strides over
 
 The index space is a box; its first `rows` axes number the rows, the others are the points of a row.
 Values are numbered: loads first, then the others in order; each is known at points or in rows. What
@@ -65,12 +65,17 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """An output array, written at element `sum(index * strides)`."""
+    """An output array, written at element `sum(index * strides)`.
+
+    It may take the memory of the operand `over`, each element of which is read only for the one
+    that is written there.
+    """
 
     value: int
     dtype: np.dtype
     strides: tuple[int, ...]
     shape: tuple[int, ...]
+    over: int | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -101,6 +106,11 @@ class KernelSpec:
     def reduces(self) -> bool:
         """Whether there is a reduction."""
         return any(isinstance(value, Reduce) for value in self.values)
+
+    @property
+    def reuses(self) -> bool:
+        """Whether an output takes the memory of an operand."""
+        return any(store.over is not None for store in self.stores)
 
     def dtype_of(self, value: int) -> np.dtype:
         """Return a value's element type."""
@@ -159,7 +169,8 @@ def format_spec(spec: KernelSpec) -> str:
             text = f"{value.primitive.name}{f'[{inside}]' if inside else ''} {operands}"
         lines.append(f"  v{i}: {value.dtype.name} = {text}")
     for k, store in enumerate(spec.stores):
-        lines.append(f"  store {k} at {_affine(store.strides, 0)}: v{store.value}")
+        over = f" over {store.over}" if store.over is not None else ""
+        lines.append(f"  store {k} at {_affine(store.strides, 0)}{over}: v{store.value}")
     return "\n".join([*lines, "}"])
 
 
