@@ -413,7 +413,7 @@ def jit(
         static_argnums, static_argnames: arguments that are part of the program: any hashable
             Python values; another value traces anew. Naming one by position or by name covers both.
         donate_argnums: positions of arguments the caller will not use again: results may take
-            their memory, for instance where the function returns one of them reshaped.
+            their memory, as large ones do where a kernel reads an argument element by element.
         inline: inside another trace, record the equations one by one rather than one call.
 
     Raises:
