@@ -10,7 +10,8 @@ A kernel is a function `(pointers, sizes, begin, end)`. Lanes of vectors are poi
             one more vector that begins earlier
             reductions across the lanes, and the values in rows that need them
 
-or, where rows are short or their points lie apart in memory, neighbouring rows:
+or, where something costly is done once a row, blocks of rows (cpu_row_blocks.py); or, where rows
+are short or their points lie apart in memory, neighbouring rows:
 
     for each block of as many rows as there are lanes:      blocks begin to end
         the same, point by point; reductions need nothing across the lanes
@@ -36,6 +37,7 @@ from typing import Any
 
 from autodiff.base.source_info import short_line
 from autodiff.codegen.cpu_memory import Memory
+from autodiff.codegen.cpu_row_blocks import RowBlocks, rows_of_block
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.codegen.operations import Operations, Typed, held_type, memory_type
 from autodiff.codegen.scalar_types import Value
@@ -192,7 +194,12 @@ def tile_of(spec: KernelSpec, target: Target) -> int:
 
 
 def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
-    """Return whether a value takes more than some instructions, as its rule writes them."""
+    """Return whether a value takes more than some instructions."""
+    return instructions_of(value, spec, target) > COSTLY
+
+
+def instructions_of(value: Compute, spec: KernelSpec, target: Target) -> int:
+    """Return how many instructions compute a value, as its rule writes them."""
     b = VectorBuilder(target, 1)
     operands = []
     for x in value.operands:
@@ -200,7 +207,7 @@ def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
         operands.append(Typed(Value("%x", held_type(dtype)), dtype))
     assert value.primitive.lower is not None
     value.primitive.lower(Operations(b), *operands, **dict(value.params))
-    return len(b.lines) > COSTLY
+    return len(b.lines)
 
 
 class _Emitter:
@@ -221,6 +228,8 @@ class _Emitter:
         self.tile = tile_of(spec, target)
         self.kept_in = self.needs.kept(self._is_costly)
         self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
+        self.block = self._block()
+        self.place = "0"  # of the row in its block
         self.row_values: dict[int, Typed] = {}
         self.loads: list[str] = []  # addresses of the first point of the row
         self.stores: list[str] = []
@@ -233,6 +242,25 @@ class _Emitter:
         value = self.spec.values[i - self.needs.first]
         return isinstance(value, Compute) and is_costly(value, self.spec, self.target)
 
+    @property
+    def _room(self) -> int:
+        """Elements of a row in a buffer: there is room for whole vectors."""
+        return self.points + self.lanes
+
+    def _block(self) -> int:
+        """Return how many rows are gone through together, for what is done once a row."""
+        in_rows = [self.spec.values[i - self.needs.first] for i in self.needs.computed_in_rows()]
+        instructions = sum(
+            instructions_of(value, self.spec, self.target)
+            for value in in_rows
+            if isinstance(value, Compute)
+        )
+        if self.across or instructions <= COSTLY:
+            return 1
+        rows = rows_of_block(self.spec, self.lanes)
+        kept = [rows * self._room * self.spec.dtype_of(i).itemsize for i in self.kept]
+        return rows if max(kept, default=0) <= KEPT_BYTES else 1
+
     def _fits(self, i: int) -> bool:
         lanes = self.lanes if self.across else 1
         return self.points * lanes * self.spec.dtype_of(i).itemsize <= KEPT_BYTES
@@ -243,10 +271,11 @@ class _Emitter:
         b = self.b
         b.lines.append("entry:")
         inputs = max((load.operand for load in self.spec.loads), default=-1) + 1
-        pointers = [self._pointer(k) for k in range(inputs + len(self.spec.stores))]
+        self.inputs = inputs
+        self.pointers = [self._pointer(k) for k in range(inputs + len(self.spec.stores))]
         for i, buffer in self.kept.items():
             kind = memory_type(self.spec.dtype_of(i)).name
-            room = self.points * self.lanes if self.across else self.points + self.lanes
+            room = self.points * self.lanes if self.across else self.block * self._room
             b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
         if self.tile > 1:
             for i, value in self.needs.reductions(0).items():
@@ -254,18 +283,19 @@ class _Emitter:
                 b.lines.append(f"  %sums{i} = alloca [{room} x {kind}], align 64")
         is_one_row = self.spec.row_count == 1 and not self.spec.reduces
 
-        def enter(index: str) -> None:
-            self._enter_row(pointers, inputs, index)
-
         def row(index: str) -> None:
-            enter(index)
+            self._enter_row(index)
             self._row(("0", self._row_end(index)))
 
         if is_one_row and not self.across:
-            enter("0")
+            self._enter_row("0")
             self._row(("%begin", "%end"))
+        elif self.block > 1:
+            blocks = RowBlocks(self, self.block)
+            blocks.allocate()
+            self._loop("block", "%begin", "%end", self.block, blocks.emit)
         elif self.tile > 1:
-            self._loop("tile", "%begin", "%end", self.tile, lambda first: self._tile(first, enter))
+            self._loop("tile", "%begin", "%end", self.tile, self._tile)
         else:
             self._loop("row", "%begin", "%end", 1, row)
         b.lines.append("  ret void")
@@ -330,7 +360,7 @@ class _Emitter:
 
     # ---- one row, or one block of rows
 
-    def _enter_row(self, pointers: Sequence[str], inputs: int, row: str) -> None:
+    def _enter_row(self, row: str) -> None:
         """Work out where the row, or block of rows, begins everywhere; load what is read once."""
         indices = self._indices(row)
         memory, spec = self.memory, self.spec
@@ -340,11 +370,11 @@ class _Emitter:
             return memory.address(base, dtype, *terms, offset=offset)
 
         self.loads = [
-            start(pointers[load.operand], load.dtype, load.strides, load.offset)
+            start(self.pointers[load.operand], load.dtype, load.strides, load.offset)
             for load in spec.loads
         ]
         self.stores = [
-            start(pointers[inputs + k], store.dtype, store.strides, 0)
+            start(self.pointers[self.inputs + k], store.dtype, store.strides, 0)
             for k, store in enumerate(spec.stores)
         ]
         self.row_values = {}
@@ -417,7 +447,7 @@ class _Emitter:
 
     # ---- a tile of blocks of rows
 
-    def _tile(self, first: str, enter: Callable[[str], None]) -> None:
+    def _tile(self, first: str) -> None:
         """Emit the blocks from `first` on, at most a tile, the points in the outer loop."""
         scalar, memory = self.memory.scalar, self.memory
         past = scalar(f"add i64 {first}, {self.tile}")
@@ -441,7 +471,7 @@ class _Emitter:
                     memory.store(identity, place(i, k, row), 1, None)
 
         def visit(row: str, point: str, times: int) -> None:
-            enter(row)
+            self._enter_row(row)
             kept = [(i, k) for i in reductions for k in range(min(times, UNROLLED))]
             at = {(i, k): place(i, k, row) for i, k in kept}
             held = {
@@ -460,7 +490,7 @@ class _Emitter:
             each_block(lambda row: visit(row, point, times))
 
         def finish(row: str) -> None:
-            enter(row)
+            self._enter_row(row)
             for i, value in reductions.items():
                 totals = [
                     memory.load(place(i, k, row), value.dtype, 1, None) for k in range(UNROLLED)
@@ -599,7 +629,8 @@ class _Emitter:
     def _buffer(self, i: int, index: str) -> str:
         """Return where a kept value of some points is; buffers have room for whole vectors."""
         stride = self.lanes if self.across else 1
-        return self.memory.address(self.kept[i], self.spec.dtype_of(i), (index, stride))
+        terms = (index, stride), (self.place, self._room)
+        return self.memory.address(self.kept[i], self.spec.dtype_of(i), *terms)
 
     # ---- reductions
 
