@@ -1,4 +1,4 @@
-"""Kernels that go over blocks of rows: any number of rows and points, several passes, all targets."""
+"""Kernels that go over blocks of rows: all numbers of rows and points, passes, targets."""
 
 from __future__ import annotations
 
