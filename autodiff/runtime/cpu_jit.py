@@ -150,6 +150,12 @@ def _target_machine(target: Target) -> Any:
     )
 
 
+@cache
+def _compiler(target: Target) -> Any:
+    """Return the target machine that compiles: what it learns of the target at first, it keeps."""
+    return _target_machine(target)
+
+
 def compile_object(text: str, target: Target) -> bytes:
     """Return the object file of a module of LLVM's text.
 
@@ -165,7 +171,7 @@ def compile_object(text: str, target: Target) -> bytes:
                 message("load", "the text must be a module that LLVM can parse", f"{error}")
             ) from None
         with module:
-            return _target_machine(target).emit_object(module)
+            return _compiler(target).emit_object(module)
 
 
 def link_by_llvm(
