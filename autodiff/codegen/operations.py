@@ -572,6 +572,8 @@ class Operations:
     def _compared(self, predicate: str, x: Operand, y: Operand) -> Typed:
         x, y = self._alike(x, y)
         kind = dtypes.kind(x.dtype)
+        if dtypes.kind(y.dtype) != kind:
+            return self._compared_by_value(predicate, x, y)
         if kind == "f":
             order = "u" if predicate == "ne" else "o"
             mask = self.builder.fcmp(order + predicate, x.value, y.value)
@@ -579,6 +581,17 @@ class Operations:
             order = "" if predicate in ("eq", "ne") else "s" if kind == "i" else "u"
             mask = self.builder.icmp(order + predicate, x.value, y.value)
         return Typed(mask, _BOOL)
+
+    def _compared_by_value(self, predicate: str, x: Typed, y: Typed) -> Typed:
+        """Compare integers of one size, one with a sign: a negative one is below all others."""
+        b, is_first = self.builder, dtypes.kind(x.dtype) == "i"
+        signed = x if is_first else y
+        negative = b.icmp("slt", signed.value, b.const(0, signed.value.type))
+        order = "" if predicate in ("eq", "ne") else "u"
+        mask = b.icmp(order + predicate, x.value, y.value)
+        if predicate == "ne" or predicate[0] == ("l" if is_first else "g"):
+            return Typed(b.or_(negative, mask), _BOOL)
+        return Typed(b.and_(b.not_(negative), mask), _BOOL)
 
     def isnan(self, x: Typed) -> Typed:
         """Return where x is not a number."""

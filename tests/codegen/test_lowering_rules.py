@@ -198,6 +198,34 @@ def test_operations_of_two_numbers_have_numpys_bits_at_the_edges(name, target, l
         assert not wrong, wrong
 
 
+_SIGNED, _UNSIGNED = np.dtype(np.int64), np.dtype(np.uint64)
+
+
+def _takes_both_signs(primitive: Primitive) -> bool:
+    """Return whether NumPy has a loop of its own for int64 with uint64."""
+    for ufunc in primitive.numpy:
+        if isinstance(ufunc, np.ufunc) and ufunc.nin == 2:
+            try:
+                resolved = ufunc.resolve_dtypes((_SIGNED, _UNSIGNED, None))
+            except TypeError:
+                continue
+            if resolved[:2] == (_SIGNED, _UNSIGNED):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", names(_takes_both_signs))
+def test_integers_with_and_without_a_sign_meet_by_value(name, turned):
+    """-1 is not the largest number of 64 bits."""
+    x, y = _pairs(_edges(_SIGNED), _edges(_UNSIGNED))
+    operands = (y, x) if turned else (x, y)
+    kernels = Kernels(_HOST, 8)
+    kernels.add("met", partial(_apply, primitives[name], {}), [v.dtype for v in operands])
+    (found,) = kernels.run("met", operands)
+    assert same_bits(found, primitives[name].reference(*operands))
+
+
 _CONSTANTS = (
     *(0.0, -0.0, 1.0, -1.0, 2.0, 0.25, 3.0, 7.0, 2.0**120, 2.0**-126, 2.0**-140),
     *(np.inf, np.nan),
