@@ -183,13 +183,22 @@ class KernelFunction:
 
     def _prepared(self, *operands: Any) -> list[np.ndarray]:
         """Run the kernel on numbers, and arrays that are not in C order or aligned, made so."""
-        as_read: Any = ["C", "A", "E"]
-        written = self._signature.over
+        arguments, written = self._signature.arguments, self._signature.over
         arrays = [
-            np.require(x, requirements=[*as_read, "W"] if k in written else as_read)
-            for k, x in enumerate(operands)
+            _as_taken(x, wanted, k in written)
+            for k, (x, wanted) in enumerate(zip(operands, arguments, strict=True))
         ]
         return self._strict(*arrays)
+
+
+def _as_taken(x: Any, wanted: ArrayType, is_written: bool) -> np.ndarray:
+    """Return an operand as the kernel takes it; its type may be there under two names.
+
+    `longlong` equals int64, but is another object: the kernel looks for the one it was made with.
+    """
+    as_read: Any = ["C", "A", "E"]
+    x = np.require(x, requirements=[*as_read, "W"] if is_written else as_read)
+    return x.view(wanted.dtype) if x.dtype == wanted.dtype else x
 
 
 def _refused(*operands: Any) -> Any:

@@ -281,6 +281,19 @@ def test_arguments_of_any_layout_are_read_right(layout):
     np.testing.assert_array_equal(x, kept)
 
 
+@pytest.mark.parametrize("n", [3, 70_000])
+def test_a_type_under_its_other_name_is_taken(n):
+    """`longlong` equals int64, yet arrays of it hold another dtype object."""
+    f = ad.jit(lambda v: v * 3 - 2)
+    x = np.arange(n)
+    for kind in (np.int64, np.longlong, np.dtype("q"), np.dtype("l")):
+        near(f(x.astype(kind)), x * 3 - 2)
+    # NumPy's comparison of int64 with uint64 is of longlong with ulonglong.
+    g = lambda v: ((v == x.astype(np.uint64)) | (v < 0), v.astype(np.int64) == np.uint64(2))
+    for kind in (np.int16, np.int64, np.longlong, np.int32):
+        near(by_kernels(g, x.astype(kind)), g(x.astype(kind)))
+
+
 def test_several_types_in_one_kernel():
     x, n = RANDOM.normal(size=77).astype(np.float32), np.arange(77, dtype=np.int16)
 
