@@ -18,6 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--programs",
+        type=int,
+        default=2000,
+        help="how many random programs the kernels are tried with (default: 2000, about a minute)",
+    )
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)

@@ -104,18 +104,3 @@ class Kernels:
             kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
             kind(self._module.address(name))(pointers, None, 0, padded)
         return tuple([result[:size].reshape(shape) for result in results])
-
-
-def ulp_distance(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """Return how far apart numbers are, in units in the last place of the expected; inf if unlike.
-
-    Equal infinities and two NaNs are 0 apart, zeros of different sign infinitely far.
-    """
-    wide_found, wide = found.astype(np.longdouble), expected.astype(np.longdouble)
-    with np.errstate(all="ignore"):
-        unit = np.spacing(np.abs(expected)).astype(np.longdouble)
-        distance = np.abs(wide_found - wide) / unit
-    zero_sign = (wide == 0) & (wide_found == 0) & (np.signbit(found) != np.signbit(expected))
-    same = (wide_found == wide) | (np.isnan(wide) & np.isnan(wide_found))
-    odd = ~np.isfinite(wide) | ~np.isfinite(wide_found) | zero_sign
-    return np.where(same & ~zero_sign, 0, np.where(odd, np.inf, distance))

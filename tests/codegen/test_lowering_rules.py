@@ -22,7 +22,8 @@ from autodiff.primitives.lowering import lower, missing_rule
 from autodiff.runtime.host import host
 from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
 from autodiff.schedule.target import AVX2, SSE2
-from tests.codegen.elementwise_kernels import Kernels, ulp_distance
+from tests.codegen.elementwise_kernels import Kernels
+from tests.codegen.error_bounds import allowed_ulp, is_mistaken, ulp_distance
 from tests.primitives.sampling import (
     SPECIAL,
     Case,
@@ -36,10 +37,6 @@ from tests.primitives.sampling import (
 )
 
 _HOST = host()
-
-#: Of functions whose declaration states no bound: half a unit of the reference and what the math
-#: library claims; 16-bit results are rounded from 32 bits and so at most one unit away.
-_LIBRARY_ULP = {"float16": 1.0, "bfloat16": 1.0, "float32": 4.0, "float64": 4.0}
 
 
 def _lowered_cases(primitive: Primitive) -> list[Case]:
@@ -60,64 +57,32 @@ def _is_lowered(case: Case) -> bool:
     return kinds <= set(LOWERED_KINDS) and missing_rule(case.primitive, taken, case.params) is None
 
 
-class _Watched(Operations):
-    """Operations that tell whether the math library was called."""
-
-    calls_library = False
-
-    def math(self, name: str, *operands: Any) -> Any:
-        self.calls_library = True
-        return super().math(name, *operands)
-
-
-def _allowed(primitive: Primitive, dtype: np.dtype, calls_library: bool) -> float:
-    stated = primitive.ulp.get(dtype.name)
-    if stated is not None:
-        return stated
-    return _LIBRARY_ULP[dtype.name] if calls_library else 0.0
-
-
 def _mistakes(primitive: Primitive, target: Any, lanes: int) -> list[str]:
     """Return what is wrong with the results of the rule, a line for each case."""
     kernels = Kernels(target, lanes)
     tried = _lowered_cases(primitive)
-    watched: dict[str, bool] = {}
     for number, case in enumerate(tried):
-
-        def rule(o: Operations, *operands: Any, case: Case = case, number: int = number) -> Any:
-            own = _Watched(o.builder)
-            outputs = lower(own, case.primitive, operands, case.params)
-            watched[f"k{number}"] = own.calls_library
-            return outputs
-
+        rule = partial(_apply, case.primitive, case.params)
         kernels.add(f"k{number}", rule, [x.dtype for x in case.operands])
     wrong = []
     for number, case in enumerate(tried):
         found = kernels.run(f"k{number}", case.operands)
-        calls_library = watched[f"k{number}"]
         for x, y in zip(found, case.reference(), strict=True):
-            wrong += _compared(case, x, np.asarray(y), calls_library)
+            wrong += _compared(case, x, np.asarray(y))
     return wrong
 
 
-def _is_mistaken(case: Case) -> Any:
-    """Return where the reference itself is wrong: SciPy's gammaln of subnormal numbers is inf."""
-    (x, *_) = case.operands
-    if case.primitive is not primitives["gammaln"]:
-        return False
-    return (x != 0) & (np.abs(x) < float(ml_dtypes.finfo(x.dtype).tiny))
-
-
-def _compared(case: Case, found: Any, expected: Any, calls_library: bool) -> list[str]:
-    types = [x.dtype.name for x in case.operands]
-    where = f"{case.primitive.name}{types} {case.params} {case.label}"
+def _compared(case: Case, found: Any, expected: Any) -> list[str]:
+    taken = tuple([x.dtype for x in case.operands])
+    where = f"{case.primitive.name}{[x.name for x in taken]} {case.params} {case.label}"
     if found.dtype != expected.dtype or found.shape != expected.shape:
         return [f"{where}: {found.dtype}{found.shape}, not {expected.dtype}{expected.shape}"]
     if not dtypes.is_float(expected.dtype):
         bad, bound = found != expected, 0.0
     else:
-        bound = _allowed(case.primitive, expected.dtype, calls_library)
-        bad = (ulp_distance(found, expected) > bound) & ~_is_mistaken(case)
+        bound = allowed_ulp(case.primitive, taken, case.params, expected.dtype)
+        bad = ulp_distance(found, expected) > bound
+        bad &= ~np.asarray(is_mistaken(case.primitive, case.operands))
     if not np.any(bad):
         return []
     at = tuple(np.argwhere(bad)[0])
@@ -194,7 +159,7 @@ def test_operations_of_two_numbers_have_numpys_bits_at_the_edges(name, target, l
     assert tried
     for kernel, case in tried.items():
         (found,), (expected,) = kernels.run(kernel, case.operands), case.reference()
-        wrong = _compared(case, found, expected, calls_library=False)
+        wrong = _compared(case, found, expected)
         assert not wrong, wrong
 
 
