@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.measure import Results
@@ -12,11 +12,17 @@ from bench.measure import Results
 OURS = "autodiff"
 
 
+def at_hand(value: Any) -> Any:
+    """Return a result as it is: `ready` of libraries whose calls return what they have computed."""
+    return value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A library as the workloads use it; what it does not offer is None.
 
-    `numpy` is its array namespace. `ready(value)` returns when a result has been computed.
+    `numpy` is its array namespace, `special` has SciPy's special functions `erf` and `expit`.
+    `ready(value)` returns the value when it has been computed.
     `trace(f, x)`, `trace_linearized` and `trace_gradient` make the graph of f, of its linearization
     and of its gradient at x without running them, from scratch on every call. `scan(f, init, xs)`
     and `while_loop(cond, body, init)` are its loops, or Python's where it has none of its own.
@@ -25,10 +31,11 @@ class Peer:
     name: str
     version: str
     numpy: Any
+    special: Any = None
     grad: Callable[..., Any] | None = None
     value_and_grad: Callable[..., Any] | None = None
     jit: Callable[..., Any] | None = None
-    ready: Callable[[Any], Any] = lambda value: value
+    ready: Callable[[Any], Any] = at_hand
     trace: Callable[..., Any] | None = None
     trace_linearized: Callable[..., Any] | None = None
     trace_gradient: Callable[..., Any] | None = None
@@ -44,6 +51,11 @@ class Workload:
     time is divided by `operations` and shown in microseconds per `unit`. `reports_time`: the call
     returns its own duration in seconds. `less`: the entrant whose time in the same round is
     taken off the others'. `rounds_at_most` bounds the rounds of slow workloads.
+
+    `faster_than` has the goals of the row: how many times our time a peer's should take at least.
+    With a `tolerance` the first results are compared with ours, before anything is timed: the
+    largest difference relative to the largest element of each array. `toy` has the entrants at
+    sizes so small that tests run them.
     """
 
     name: str
@@ -53,6 +65,23 @@ class Workload:
     reports_time: bool = False
     less: str | None = None
     rounds_at_most: int | None = None
+    faster_than: Mapping[str, float] = field(default_factory=dict)
+    tolerance: float | None = None
+    toy: Mapping[str, Callable[[Peer], Callable[[], Any]]] = field(default_factory=dict)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """The goals that `faster_than` sets."""
+        return tuple(
+            Goal(
+                text=f"{self.name}: {peer}'s time over ours",
+                value=lambda results, peer=peer: results.ratio(self.name, peer, OURS),
+                limit=limit,
+                at_least=True,
+                unit="x",
+            )
+            for peer, limit in self.faster_than.items()
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +101,23 @@ class Goal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A named set of workloads. A file of `bench/cases/` defines one as `CASE`."""
+    """A named set of workloads. A file of `bench/cases/` defines one as `CASE`.
+
+    `goals` are those beyond the workloads' own. `parts` are cases that are run after it.
+    """
 
     name: str
     about: str
-    workloads: tuple[Workload, ...]
+    workloads: tuple[Workload, ...] = ()
     goals: tuple[Goal, ...] = ()
+    parts: tuple[Case, ...] = ()
+
+    @property
+    def all_goals(self) -> tuple[Goal, ...]:
+        """The workloads' goals in their order, then the case's."""
+        return (*(goal for workload in self.workloads for goal in workload.goals), *self.goals)
+
+    def flattened(self) -> tuple[Case, ...]:
+        """Return the case and its parts, and their parts, as cases without any."""
+        own = (replace(self, parts=()),) if self.workloads else ()
+        return (*own, *(case for part in self.parts for case in part.flattened()))

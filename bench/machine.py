@@ -43,6 +43,12 @@ def prepare_process(module: str, arguments: list[str]) -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
+def use_all_cores() -> None:
+    """Let this process, and libraries it imports later, use every core again."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 def cpu_model() -> str:
     """Return the processor's name."""
     try:

@@ -9,6 +9,8 @@ from statistics import median, quantiles
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from bench.declare import Peer, Workload
 
@@ -18,6 +20,10 @@ SLICE = 0.01
 
 class NotMeasuredError(LookupError):
     """A figure was asked for that this run has not measured."""
+
+
+class DisagreementError(AssertionError):
+    """Two contenders computed different results, so their times cannot be compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +99,16 @@ def measure(
     rounds: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Results:
-    """Time every workload with every peer that can do it.
+    """Time every workload with every peer that can do it, in the peers' order.
 
     The collector of garbage stays on, as it is for users; what is young is made old before each
     timed call, or each contender would pay for the others'.
+
+    Raises:
+        DisagreementError: results of a workload with a tolerance differ by more than that from
+            those of its first contender.
     """
-    entrants = [
-        entrant
-        for workload in workloads
-        for peer in peers
-        if (entrant := _entrant(workload, peer)) is not None
-    ]
+    entrants = [entrant for workload in workloads for entrant in _entrants(workload, peers)]
     for done in range(rounds):
         progress(done, rounds)
         gc.collect()
@@ -121,18 +126,57 @@ def measure(
     )
 
 
-def _entrant(workload: Workload, peer: Peer) -> _Entrant | None:
-    make = workload.entrants.get(peer.name)
-    if make is None:
-        return None
-    call = make(peer)
-    return _Entrant(workload, peer.name, call, _loops(workload, call), [])
+def _entrants(workload: Workload, peers: Sequence[Peer]) -> list[_Entrant]:
+    entrants: list[_Entrant] = []
+    reference: list[np.ndarray] = []
+    for peer in peers:
+        make = workload.entrants.get(peer.name)
+        if make is None:
+            continue
+        call = make(peer)
+        if workload.tolerance is not None:
+            found = arrays_of(call())
+            reference = reference or found
+            check_agreement(found, reference, workload.tolerance, f"{workload.name} by {peer.name}")
+        loops = 1 if workload.reports_time else loops_of(call)
+        entrants.append(_Entrant(workload, peer.name, call, loops, []))
+    return entrants
 
 
-def _loops(workload: Workload, call: Callable[[], Any]) -> int:
+def arrays_of(value: Any) -> list[np.ndarray]:
+    """Return the arrays of a result, which may be nested tuples and lists, as NumPy's.
+
+    >>> [array.shape for array in arrays_of((np.ones(3), [2.0, (np.ones((2, 2)),)]))]
+    [(3,), (), (2, 2)]
+    """
+    if isinstance(value, tuple | list):
+        return [array for part in value for array in arrays_of(part)]
+    return [np.asarray(value)]
+
+
+def check_agreement(
+    found: Sequence[np.ndarray], reference: Sequence[np.ndarray], tolerance: float, what: str
+) -> None:
+    """Compare results, relative to the largest element of each array.
+
+    Raises:
+        DisagreementError: numbers, shapes or types differ.
+    """
+    types = [[(array.shape, array.dtype) for array in arrays] for arrays in (found, reference)]
+    if types[0] != types[1]:
+        raise DisagreementError(f"{what}: results are {types[0]}, not {types[1]}")
+    for mine, theirs in zip(found, reference, strict=True):
+        largest = np.max(np.abs(theirs), initial=0.0)
+        difference = np.max(np.abs(mine - theirs), initial=0.0)
+        if not difference <= tolerance * largest:
+            raise DisagreementError(
+                f"{what}: results differ by {difference:.3g}, the largest being {largest:.3g}"
+            )
+
+
+def loops_of(call: Callable[[], Any]) -> int:
+    """Return how often a call is repeated in one timed slice."""
     call()
-    if workload.reports_time:
-        return 1
     loops = 1
     while True:
         start = perf_counter()
@@ -143,15 +187,19 @@ def _loops(workload: Workload, call: Callable[[], Any]) -> int:
         loops *= 2
 
 
-def _time(entrant: _Entrant) -> float:
-    call = entrant.call
-    if entrant.workload.reports_time:
-        return call()
-    loops = range(entrant.loops)
+def slice_of(call: Callable[[], Any], loops: int) -> float:
+    """Return the seconds of one call, `loops` of them being timed."""
+    repeated = range(loops)
     start = perf_counter()
-    for _ in loops:
+    for _ in repeated:
         call()
-    return (perf_counter() - start) / len(loops)
+    return (perf_counter() - start) / loops
+
+
+def _time(entrant: _Entrant) -> float:
+    if entrant.workload.reports_time:
+        return entrant.call()
+    return slice_of(entrant.call, entrant.loops)
 
 
 def _measurements(workload: Workload, entrants: list[_Entrant]) -> dict[str, Measurement]:

@@ -33,7 +33,7 @@ def phases(operations: int) -> dict[str, float]:
     from autodiff.passes.gradient import gradient
     from autodiff.runtime.executor import executable
     from bench.peers.autodiff import trace, wanted_inputs
-    from bench.programs import chain
+    from bench.programs.small import chain
 
     function = chain(np, operations)
     derivative = ad.grad(function)
@@ -74,7 +74,7 @@ def profiled(operations: int, top: int) -> None:
     import numpy as np
 
     import autodiff as ad
-    from bench.programs import chain
+    from bench.programs.small import chain
 
     derivative = ad.grad(chain(np, operations))
     for _ in range(10):

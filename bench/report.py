@@ -1,4 +1,4 @@
-"""A run as text, as Markdown and as JSON."""
+"""A run as text, and as JSON with a page of Markdown beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.declare import OURS, Case, Goal, Workload
+from bench.markdown import page
 from bench.measure import NotMeasuredError, Results
 
 
@@ -52,12 +53,16 @@ def _cell(workload: Workload, peer: str, results: Results) -> str:
         return f"({microseconds(found.median)} taken off)"
     text = f"{microseconds(found.median)} ±{found.spread:.0%}"
     if peer != OURS and OURS in measured:
-        text += f" ({results.ratio(workload.name, peer, OURS):.2f}x)"
+        ratio, goal = results.ratio(workload.name, peer, OURS), workload.faster_than.get(peer)
+        text += f" ({ratio:.2f}x"
+        if goal is not None:
+            text += f", goal {goal:g}x: {'reached' if ratio >= goal else 'MISSED'}"
+        text += ")"
     return text
 
 
 def goal_lines(case: Case, results: Results) -> list[str]:
-    """Return one sentence for each goal: its figure, its limit, whether it is met."""
+    """Return one sentence for each goal beyond the rows' own: figure, limit, whether reached."""
     lines = []
     for goal in case.goals:
         value = goal_value(goal, results)
@@ -65,7 +70,7 @@ def goal_lines(case: Case, results: Results) -> list[str]:
         if value is None:
             lines.append(f"not measured  {goal.text} ({limit})")
             continue
-        verdict = "met    " if goal.is_met(value) else "NOT MET"
+        verdict = "reached" if goal.is_met(value) else "MISSED "
         lines.append(f"{verdict}  {goal.text}: {value:.2f}{goal.unit} ({limit})")
     return lines
 
@@ -111,16 +116,6 @@ def plain_lines(content: Table) -> Iterator[str]:
         yield "  ".join(cells).rstrip()
 
 
-def markdown_lines(content: Table) -> Iterator[str]:
-    """Yield a table in Markdown."""
-    yield f"### {content.title}"
-    yield ""
-    yield f"| {' | '.join(content.columns)} |"
-    yield f"|{'|'.join('---' if i < 2 else '---:' for i in range(len(content.columns)))}|"
-    for row in content.rows:
-        yield f"| {' | '.join(row)} |"
-
-
 def record(case: Case, results: Results) -> dict[str, Any]:
     """Return a case as JSON holds it: every round's microseconds, and the goals."""
     workloads = []
@@ -144,16 +139,18 @@ def record(case: Case, results: Results) -> dict[str, Any]:
                     for peer in measured
                     if peer not in (OURS, workload.less) and OURS in measured
                 },
+                "faster_than": dict(workload.faster_than),
             }
         )
     goals = []
-    for goal in case.goals:
+    for goal in case.all_goals:
         value = goal_value(goal, results)
         goals.append(
             {
                 "text": goal.text,
                 "value": value,
                 "limit": goal.limit,
+                "unit": goal.unit,
                 "at_least": goal.at_least,
                 "met": None if value is None else goal.is_met(value),
             }
@@ -161,8 +158,11 @@ def record(case: Case, results: Results) -> dict[str, Any]:
     return {"name": case.name, "about": case.about, "workloads": workloads, "goals": goals}
 
 
-def write_json(path: Path, run: dict[str, Any]) -> None:
-    """Write a run to a file; one already there keeps its cases, but for those run again."""
+def write_results(path: Path, run: dict[str, Any]) -> None:
+    """Write a run to a file of JSON, and a page of Markdown of the file's name beside it.
+
+    A file already there keeps its cases, but for those run again.
+    """
     cases = {case["name"]: case for case in run["cases"]}
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
@@ -172,5 +172,6 @@ def write_json(path: Path, run: dict[str, Any]) -> None:
     kept = {case["name"]: case for case in earlier["cases"]}
     kept.update({name: {**case, "run": stamp} for name, case in cases.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"cases": [kept[name] for name in sorted(kept)]}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    content = {"cases": [kept[name] for name in sorted(kept)]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text(page(content), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 All contenders run in one process on one core, in turn, round after round; a figure is the median
 of its rounds. Results go to `bench/results/<processor>-<date>.json`, with what is needed to repeat
-them.
+them, and as a page to read into the file of the same name that ends in `.md`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import shlex
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -21,17 +22,10 @@ from bench.declare import OURS, Case, Peer
 from bench.machine import ROOT, describe, device_slug, prepare_process
 from bench.measure import Results, measure
 from bench.plot import plot
-from bench.report import (
-    goal_lines,
-    markdown_lines,
-    print_table,
-    record,
-    table,
-    write_json,
-)
+from bench.report import goal_lines, print_table, record, table, write_results
 
 CASES = ROOT / "bench" / "cases"
-PACKAGES = ["autodiff", "numpy", "scipy", "autograd", "jax", "jaxlib"]
+PACKAGES = ["autodiff", "numpy", "scipy", "autograd", "jax", "jaxlib", "torch"]
 
 
 def case_names(folder: Path = CASES) -> tuple[str, ...]:
@@ -42,6 +36,22 @@ def case_names(folder: Path = CASES) -> tuple[str, ...]:
 def load_case(name: str) -> Case:
     """Return the case that a file of `bench/cases/` defines."""
     return import_module(f"bench.cases.{name}").CASE
+
+
+def selected(names: Sequence[str], only: str = "") -> tuple[Case, ...]:
+    """Return the cases of these names and their parts, each once.
+
+    Args:
+        names: names of cases; none means all.
+        only: keep the workloads whose name has this in it, and cases that have any.
+    """
+    found: dict[str, Case] = {}
+    for name in names or case_names():
+        for case in load_case(name).flattened():
+            kept = tuple(workload for workload in case.workloads if only in workload.name)
+            if kept:
+                found.setdefault(case.name, replace(case, workloads=kept))
+    return tuple(found.values())
 
 
 def parser() -> ArgumentParser:
@@ -59,10 +69,15 @@ def parser() -> ArgumentParser:
         help="libraries to compare with; default %(default)s",
     )
     result.add_argument(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help="only rows with TEXT in their name; results are then written where --json says",
+    )
+    result.add_argument(
         "--json", type=Path, metavar="PATH", help="write results here, not to bench/results/"
     )
     result.add_argument("--no-json", action="store_true", help="write no results")
-    result.add_argument("--markdown", type=Path, metavar="PATH", help="write Markdown tables here")
     result.add_argument("--plot", action="store_true", help="draw bars into bench/plots/")
     return result
 
@@ -75,25 +90,19 @@ def main(arguments: Sequence[str]) -> int:
     for sentence in missing:
         print(sentence)
     names = [peer.name for peer in contenders]
-    records, tables = [], []
-    for name in options.cases or case_names():
-        case = load_case(name)
+    records = []
+    for case in selected(options.cases, options.only):
         results = run_case(case, contenders, options.rounds)
-        content = table(case, results, names)
-        tables.append(content)
         records.append(record(case, results))
-        print_table(content)
+        print_table(table(case, results, names))
         for line in goal_lines(case, results):
             print(line)
         if options.plot:
             _draw(case, results, names)
-    if not options.no_json:
+    if options.json is not None or not (options.no_json or options.only):
         path = options.json or ROOT / "bench" / "results" / f"{_stem()}.json"
-        write_json(path, {**_stamp(options), "cases": records})
-        print(f"Results: {path}")
-    if options.markdown is not None:
-        lines = [line for content in tables for line in (*markdown_lines(content), "")]
-        options.markdown.write_text("\n".join(lines), encoding="utf-8")
+        write_results(path, {**_stamp(options), "cases": records})
+        print(f"Results: {path} and {path.with_suffix('.md').name}")
     return 0
 
 
@@ -129,6 +138,8 @@ def _stem() -> str:
 def _stamp(options: Namespace) -> dict[str, Any]:
     """Return how to repeat a run; where its files went is nobody else's concern."""
     measured = [*options.cases, "--rounds", str(options.rounds), "--peers", options.peers]
+    if options.only:
+        measured += ["--only", options.only]
     return {
         **describe(PACKAGES),
         "date": date.today().isoformat(),

@@ -10,7 +10,7 @@ import numpy as np
 from bench.cases import import_time, passes, small_calls
 from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.measure import Results
-from bench.programs import BIAS, WEIGHTS, chain, logistic_loss
+from bench.programs.small import BIAS, WEIGHTS, chain, logistic_loss
 
 CHAIN = 50
 CONTENDERS = (OURS, "autograd", "jax")
@@ -52,7 +52,7 @@ def _against_autograd(results: Results) -> float:
 
 CASE = Case(
     name="eager",
-    about="Un-jitted gradients per operation, passes per equation, jitted calls, import time.",
+    about="Un-jitted gradients, per operation of the function.",
     workloads=(
         *[
             Workload(
@@ -73,9 +73,6 @@ CASE = Case(
             name="value_and_grad of a logistic regression",
             entrants=dict.fromkeys(CONTENDERS, _logistic),
         ),
-        *passes.CASE.workloads,
-        *small_calls.CASE.workloads,
-        *import_time.CASE.workloads,
     ),
     goals=(
         Goal(
@@ -85,7 +82,6 @@ CASE = Case(
             at_least=True,
             unit="x",
         ),
-        *passes.CASE.goals,
-        *import_time.CASE.goals,
     ),
+    parts=(passes.CASE, small_calls.CASE, import_time.CASE),
 )

@@ -5,26 +5,21 @@ Bytecode comes from a cache that an untimed first import has filled, as `pip ins
 
 from __future__ import annotations
 
-import atexit
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from functools import cache
 from time import perf_counter
 
 from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.machine import ROOT
+from bench.processes import fresh_environment
 
 IMPORT = "import beyond import numpy"
 
 
 def _importing(module: str) -> Callable[[Peer], Callable[[], float]]:
     def make(peer: Peer) -> Callable[[], float]:
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode_folder()}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment = fresh_environment()
         command = [sys.executable, "-c", f"import numpy, {module}"]
 
         def seconds() -> float:
@@ -35,13 +30,6 @@ def _importing(module: str) -> Callable[[Peer], Callable[[], float]]:
         return seconds
 
     return make
-
-
-@cache
-def _bytecode_folder() -> str:
-    folder = tempfile.mkdtemp(prefix="bench-bytecode-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
 
 
 CASE = Case(

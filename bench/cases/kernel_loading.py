@@ -6,16 +6,14 @@ its address, the detection of the processor included.
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 
 from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.machine import ROOT
+from bench.processes import temporary_folder
 
 LOADING = "cached kernel, first one of a process"
 LOADING_MORE = "cached kernel, further ones"
@@ -37,9 +35,7 @@ print(seconds, module.origin, "llvmlite" in sys.modules)
 
 def _loading(loads: int) -> Callable[[Peer], Callable[[], float]]:
     def make(peer: Peer) -> Callable[[], float]:
-        folder = tempfile.mkdtemp(prefix="bench-kernels-")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        environment = {**os.environ, "AUTODIFF_CACHE_DIR": folder}
+        environment = {**os.environ, "AUTODIFF_CACHE_DIR": temporary_folder("kernels")}
         command = [sys.executable, "-c", _PROGRAM.format(loads=loads)]
 
         def run() -> list[str]:
@@ -82,7 +78,7 @@ CASE = Case(
         Goal(
             text="loading a cached kernel without the compiler",
             value=lambda results: results.median(LOADING_MORE, OURS) / 1e3,
-            limit=1.0,
+            limit=0.5,
             unit=" ms",
         ),
     ),

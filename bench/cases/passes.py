@@ -12,7 +12,7 @@ from autodiff.passes.transpose import transpose
 from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.measure import Results
 from bench.peers.autodiff import from_scratch, trace, wanted_inputs
-from bench.programs import chain
+from bench.programs.small import chain
 
 SIZES = (100, 1_000, 10_000)
 START = 0.3

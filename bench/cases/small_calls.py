@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.declare import OURS, Case, Peer, Workload
-from bench.programs import chain, two_operations
+from bench.programs.small import chain, two_operations
 
 SIZES = (1, 10, 100)
 CONTENDERS = (OURS, "jax", "numpy")

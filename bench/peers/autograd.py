@@ -17,6 +17,7 @@ def load() -> Peer:
         name="autograd",
         version=version("autograd"),
         numpy=import_module("autograd.numpy"),
+        special=import_module("autograd.scipy.special"),
         grad=autograd.grad,
         value_and_grad=autograd.value_and_grad,
         scan=_scan,

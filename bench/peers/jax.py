@@ -21,6 +21,7 @@ def load() -> Peer:
         name="jax",
         version=jax.__version__,
         numpy=import_module("jax.numpy"),
+        special=import_module("jax.scipy.special"),
         grad=jax.grad,
         value_and_grad=jax.value_and_grad,
         jit=jax.jit,

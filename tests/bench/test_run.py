@@ -6,15 +6,24 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from bench import peers as adapters
 from bench import run
 from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.machine import ENVIRONMENT, ROOT, restarted_environment
-from bench.measure import Measurement, NotMeasuredError, Results
-from bench.programs import chain
-from bench.report import goal_lines, markdown_lines, plain_lines, record, table, write_json
+from bench.markdown import page
+from bench.measure import (
+    DisagreementError,
+    Measurement,
+    NotMeasuredError,
+    Results,
+    check_agreement,
+    measure,
+)
+from bench.programs.small import chain
+from bench.report import goal_lines, plain_lines, record, table, write_results
 
 
 def _peer(name: str) -> Peer:
@@ -35,6 +44,7 @@ TRIVIAL = Case(
             operations=2,
             unit="operation",
             reports_time=True,
+            faster_than={"slow": 3.5},
         ),
         Workload(
             name="beyond",
@@ -69,6 +79,7 @@ def test_every_file_of_the_cases_folder_is_a_case_of_its_name(tmp_path):
         names = [workload.name for workload in case.workloads]
         assert len(set(names)) == len(names)
         assert all(set(w.entrants) <= set(adapters.names()) for w in case.workloads)
+        assert all(set(w.faster_than) <= set(w.entrants) - {OURS} for w in case.workloads)
 
 
 def test_times_are_per_operation_and_ratios_are_theirs_over_ours(results):
@@ -102,15 +113,15 @@ def test_spread_is_half_the_quartiles_distance_over_the_median():
     assert Measurement((2.0,)).spread == 0.0
 
 
-def test_goals_are_met_or_not_or_not_measured(results):
+def test_goals_are_reached_or_missed_or_not_measured(results):
     assert goal_lines(TRIVIAL, results) == [
-        "met      told: 1.00 us (at most 1.5 us)",
-        "NOT MET  faster: 3.00 (at least 4)",
+        "reached  told: 1.00 us (at most 1.5 us)",
+        "MISSED   faster: 3.00 (at least 4)",
         "not measured  absent (at least 1)",
     ]
 
 
-def test_tables_as_text_and_as_markdown(results):
+def test_tables_as_text(results):
     content = table(TRIVIAL, results, [OURS, "slow", "base", "gone"])
     assert content.columns == (
         "workload",
@@ -119,14 +130,11 @@ def test_tables_as_text_and_as_markdown(results):
         "slow (over ours)",
         "base (over ours)",
     )
-    assert content.rows[0] == ("told", "operation", "1 ±0%", "3 ±0% (3.00x)", "")
+    assert content.rows[0] == ("told", "operation", "1 ±0%", "3 ±0% (3.00x, goal 3.5x: MISSED)", "")
     assert content.rows[1] == ("beyond", "call", "2,000 ±0%", "", "(1,000 taken off)")
     text = list(plain_lines(content))
     assert text[0] == "Nothing much."
-    assert text[2].split() == ["told", "operation", "1", "±0%", "3", "±0%", "(3.00x)"]
-    markdown = list(markdown_lines(content))
-    assert markdown[3] == "|---|---|---:|---:|---:|"
-    assert markdown[4] == "| told | operation | 1 ±0% | 3 ±0% (3.00x) |  |"
+    assert text[2].split()[:6] == ["told", "operation", "1", "±0%", "3", "±0%"]
 
 
 def test_the_record_has_every_round(results):
@@ -134,24 +142,110 @@ def test_the_record_has_every_round(results):
     told = found["workloads"][0]
     assert told["microseconds"]["slow"]["rounds"] == pytest.approx((3.0, 3.0, 3.0))
     assert told["ratios"] == {"slow": pytest.approx(3.0)}
-    assert [goal["met"] for goal in found["goals"]] == [True, False, None]
+    assert told["faster_than"] == {"slow": 3.5}
+    assert [goal["text"] for goal in found["goals"]] == [
+        "told: slow's time over ours",
+        "told",
+        "faster",
+        "absent",
+    ]
+    assert [goal["met"] for goal in found["goals"]] == [False, True, False, None]
+
+
+RUN = {
+    "cpu": "Processor 9",
+    "cores": 2,
+    "system": "Linux x86_64",
+    "python": "3.11.7",
+    "versions": {"numpy": "2.4.0", "slow": "1"},
+    "commit": "0123456789ab",
+    "uncommitted": False,
+    "date": "2026-01-02",
+    "command": "python -m bench.run trivial",
+    "rounds": 3,
+}
+
+
+def test_the_page_says_what_was_run_and_which_goals_are_reached(results):
+    lines = page({"cases": [{**record(TRIVIAL, results), "run": RUN}]}).splitlines()
+    assert "- `python -m bench.run trivial`" in lines
+    assert "- Processor 9, 2 cores; Linux x86_64" in lines
+    assert "- Python 3.11.7; numpy 2.4.0, slow 1" in lines
+    assert "- commit 0123456789ab" in lines
+    assert "1 of 3 goals are reached." in lines
+    assert "| told: slow's time over ours | 3.00x | at least 3.5x |" in lines
+    assert "| faster | 3.00 | at least 4 |" in lines
+    assert "| program | autodiff | slow | base |" in lines
+    assert "| told | 1 us per operation | 3.00x (goal 3.5x: **missed**) |  |" in lines
+    assert "| beyond | 2 ms |  | 1 ms |" in lines
+
+
+def test_cases_of_one_run_stand_together_and_those_of_another_apart(results):
+    cases = [{**record(TRIVIAL, results), "name": name} for name in "abc"]
+    runs = [RUN, {**RUN, "date": "2026-01-03"}, RUN]
+    text = page({"cases": [{**case, "run": run} for case, run in zip(cases, runs, strict=True)]})
+    headings = [line for line in text.splitlines() if line.startswith("##")]
+    assert headings == ["## Run of 2026-01-02", "### a", "### c", "## Run of 2026-01-03", "### b"]
+
+
+def _one(name: str) -> Workload:
+    return Workload(name=name, entrants={OURS: _entrant(1e-3)}, reports_time=True)
+
+
+def test_parts_run_as_cases_of_their_own_and_each_once(monkeypatch):
+    inner = Case(name="inner", about="", workloads=(_one("red"), _one("blue")))
+    outer = Case(name="outer", about="", parts=(inner, TRIVIAL))
+    cases = {"inner": inner, "outer": outer, "trivial": TRIVIAL}
+    monkeypatch.setattr(run, "case_names", lambda: tuple(cases))
+    monkeypatch.setattr(run, "load_case", cases.__getitem__)
+    assert [case.name for case in run.selected([])] == ["inner", "trivial"]
+    assert [case.name for case in run.selected(["outer"])] == ["inner", "trivial"]
+    (kept,) = run.selected(["outer"], only="ed")[:1]
+    assert [workload.name for workload in kept.workloads] == ["red"]
+    assert [case.name for case in run.selected(["outer"], only="blue")] == ["inner"]
+
+
+def test_results_that_differ_are_an_error_before_anything_is_timed():
+    def giving(value):
+        return lambda peer: lambda: (np.ones(3), [np.asarray(value)])
+
+    def measured(value):
+        entrants = {OURS: giving(np.arange(4.0)), "slow": giving(value)}
+        workload = Workload(name="given", entrants=entrants, tolerance=1e-3)
+        return measure([workload], [_peer(OURS), _peer("slow")], rounds=1)
+
+    assert measured([0.0, 1.0, 2.0, 3.002]).measurements["given"].keys() == {OURS, "slow"}
+    for value in ([0.0, 1.0, 2.0, 3.004], [0.0, 1.0, np.nan, 3.0], [0.0, 1.0], np.arange(4)):
+        with pytest.raises(DisagreementError, match="given by slow"):
+            measured(value)
+
+
+def test_agreement_is_relative_to_the_largest_element():
+    check_agreement([np.array([1e3, 0.5])], [np.array([1e3, 0.0])], 1e-3, "what")
+    with pytest.raises(DisagreementError, match=r"what: results differ by 0\.5, the largest"):
+        check_agreement([np.array([0.5])], [np.array([0.0])], 1e-3, "what")
+    check_agreement([np.zeros((0, 3))], [np.zeros((0, 3))], 0.0, "what")
 
 
 def test_results_of_other_cases_in_the_file_are_kept(tmp_path):
     path = tmp_path / "results" / "machine.json"
-    write_json(path, {"rounds": 1, "cases": [{"name": "a"}, {"name": "b"}]})
-    write_json(path, {"rounds": 2, "cases": [{"name": "b"}]})
-    assert json.loads(path.read_text(encoding="utf-8")) == {
-        "cases": [{"name": "a", "run": {"rounds": 1}}, {"name": "b", "run": {"rounds": 2}}]
+    bare = {"about": "", "workloads": [], "goals": []}
+    first, second = RUN, {**RUN, "rounds": 2}
+    write_results(path, {**first, "cases": [{"name": "a", **bare}, {"name": "b", **bare}]})
+    write_results(path, {**second, "cases": [{"name": "b", **bare}]})
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found == {
+        "cases": [{"name": "a", **bare, "run": first}, {"name": "b", **bare, "run": second}]
     }
+    assert path.with_suffix(".md").read_text(encoding="utf-8") == page(found)
 
 
 def test_a_run_from_the_command_line_writes_json_and_markdown(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "case_names", lambda: ("trivial",))
     monkeypatch.setattr(run, "load_case", lambda name: TRIVIAL)
-    path, markdown = tmp_path / "found.json", tmp_path / "found.md"
+    path = tmp_path / "found.json"
     arguments = ["trivial", "--rounds", "2", "--peers", "numpy", "--json", str(path)]
-    assert run.main([*arguments, "--markdown", str(markdown)]) == 0
+    assert run.main(arguments) == 0
     (found,) = json.loads(path.read_text(encoding="utf-8"))["cases"]
     assert set(found) == {"name", "about", "workloads", "goals", "run"}
     assert set(found["run"]) == {
@@ -168,8 +262,8 @@ def test_a_run_from_the_command_line_writes_json_and_markdown(tmp_path, monkeypa
     }
     assert found["run"]["command"] == "python -m bench.run trivial --rounds 2 --peers numpy"
     assert "numpy" in found["run"]["versions"]
-    assert markdown.read_text(encoding="utf-8").startswith("### Nothing much.")
-    assert "met      told" in capsys.readouterr().out
+    assert "### trivial" in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert "reached  told" in capsys.readouterr().out
 
 
 def test_peers_that_are_not_installed_are_named_and_left_out(monkeypatch):

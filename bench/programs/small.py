@@ -1,4 +1,4 @@
-"""The programs that workloads run, each written once for any array namespace."""
+"""Programs so small that the cost of calls and traces is what shows."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The programs that workloads run, each written once for any array library."""
