@@ -69,20 +69,6 @@ class Workload:
     tolerance: float | None = None
     toy: Mapping[str, Callable[[Peer], Callable[[], Any]]] = field(default_factory=dict)
 
-    @property
-    def goals(self) -> tuple[Goal, ...]:
-        """The goals that `faster_than` sets."""
-        return tuple(
-            Goal(
-                text=f"{self.name}: {peer}'s time over ours",
-                value=lambda results, peer=peer: results.ratio(self.name, peer, OURS),
-                limit=limit,
-                at_least=True,
-                unit="x",
-            )
-            for peer, limit in self.faster_than.items()
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
@@ -111,11 +97,6 @@ class Case:
     workloads: tuple[Workload, ...] = ()
     goals: tuple[Goal, ...] = ()
     parts: tuple[Case, ...] = ()
-
-    @property
-    def all_goals(self) -> tuple[Goal, ...]:
-        """The workloads' goals in their order, then the case's."""
-        return (*(goal for workload in self.workloads for goal in workload.goals), *self.goals)
 
     def flattened(self) -> tuple[Case, ...]:
         """Return the case and its parts, and their parts, as cases without any."""

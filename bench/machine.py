@@ -73,6 +73,7 @@ def describe(packages: list[str]) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name)) is not None},
         "commit": _git("rev-parse", "--short=12", "HEAD"),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "uncommitted": bool(_git("status", "--porcelain", "--untracked-files=no", "autodiff")),
     }
 

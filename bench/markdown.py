@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench.declare import OURS
@@ -39,22 +40,46 @@ def _run_lines(run: Mapping[str, Any]) -> Iterator[str]:
     yield f"- {run['cpu']}, {run['cores']} cores; {run['system']}"
     yield f"- Python {run['python']}; {versions}"
     yield f"- commit {run['commit']}{changed}"
+    if run.get("load") is not None:
+        yield f"- load of the machine at the start: {run['load']:.1f} (idle is 0)"
 
 
 def _summary_lines(cases: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    goals = [goal for case in cases for goal in case["goals"] if goal["met"] is not None]
-    missed = [goal for goal in goals if not goal["met"]]
+    goals = [goal for case in cases for goal in (*_row_goals(case), *_case_goals(case))]
     if not goals:
         return
+    missed = [goal for goal in goals if not goal.reached]
     yield f"{len(goals) - len(missed)} of {len(goals)} goals are reached."
     if missed:
         yield ""
         yield "| missed | measured | goal |"
         yield "|---|---:|---:|"
     for goal in missed:
-        unit = goal.get("unit", "")
-        least = "at least" if goal["at_least"] else "at most"
-        yield f"| {goal['text']} | {goal['value']:.2f}{unit} | {least} {goal['limit']:g}{unit} |"
+        yield f"| {goal.text} | {goal.measured} | {goal.limit} |"
+
+
+@dataclass(frozen=True, slots=True)
+class _Goal:
+    text: str
+    measured: str
+    limit: str
+    reached: bool
+
+
+def _row_goals(case: Mapping[str, Any]) -> Iterator[_Goal]:
+    for row in case["workloads"]:
+        for peer, limit in row.get("faster_than", {}).items():
+            if (ratio := row["ratios"].get(peer)) is not None:
+                text = f"{row['name']}: {peer}"
+                yield _Goal(text, f"{ratio:.2f}x", f"at least {limit:g}x", ratio >= limit)
+
+
+def _case_goals(case: Mapping[str, Any]) -> Iterator[_Goal]:
+    for goal in case["goals"]:
+        if goal["met"] is not None:
+            unit = goal.get("unit", "")
+            limit = f"{'at least' if goal['at_least'] else 'at most'} {goal['limit']:g}{unit}"
+            yield _Goal(goal["text"], f"{goal['value']:.2f}{unit}", limit, goal["met"])
 
 
 def _table_lines(case: Mapping[str, Any]) -> Iterator[str]:
@@ -65,6 +90,12 @@ def _table_lines(case: Mapping[str, Any]) -> Iterator[str]:
     for row in workloads:
         cells = [_cell(row, peer) for peer in peers]
         yield f"| {row['name']} | {' | '.join(cells)} |"
+    goals = tuple(_case_goals(case))
+    if goals:
+        yield ""
+    for goal in goals:
+        verdict = "reached" if goal.reached else "**missed**"
+        yield f"- {goal.text}: {goal.measured} (goal {goal.limit}: {verdict})"
 
 
 def _cell(row: Mapping[str, Any], peer: str) -> str:

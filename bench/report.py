@@ -62,7 +62,7 @@ def _cell(workload: Workload, peer: str, results: Results) -> str:
 
 
 def goal_lines(case: Case, results: Results) -> list[str]:
-    """Return one sentence for each goal beyond the rows' own: figure, limit, whether reached."""
+    """Return one sentence for each goal of the case: figure, limit, whether it is reached."""
     lines = []
     for goal in case.goals:
         value = goal_value(goal, results)
@@ -143,7 +143,7 @@ def record(case: Case, results: Results) -> dict[str, Any]:
             }
         )
     goals = []
-    for goal in case.all_goals:
+    for goal in case.goals:
         value = goal_value(goal, results)
         goals.append(
             {
@@ -163,15 +163,15 @@ def write_results(path: Path, run: dict[str, Any]) -> None:
 
     A file already there keeps its cases, but for those run again.
     """
-    cases = {case["name"]: case for case in run["cases"]}
+    cases = {case["name"] for case in run["cases"]}
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         earlier = {"cases": []}
     stamp = {key: value for key, value in run.items() if key != "cases"}
-    kept = {case["name"]: case for case in earlier["cases"]}
-    kept.update({name: {**case, "run": stamp} for name, case in cases.items()})
+    kept = [case for case in earlier["cases"] if case["name"] not in cases]
+    kept += [{**case, "run": stamp} for case in run["cases"]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"cases": [kept[name] for name in sorted(kept)]}
+    content = {"cases": kept}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     path.with_suffix(".md").write_text(page(content), encoding="utf-8")

@@ -13,7 +13,7 @@ from bench import peers as adapters
 from bench import run
 from bench.cases import cold_start, elementwise
 from bench.comparison import TOY_PEERS
-from bench.declare import OURS, Workload
+from bench.declare import OURS, Peer, Workload
 from bench.machine import ROOT
 from bench.measure import arrays_of, check_agreement
 from bench.programs import elementwise as formulas
@@ -146,6 +146,6 @@ def test_torch_is_given_programs_that_are_rows_programs_by_its_own_names():
         logsumexp = staticmethod(lambda x, axis: ("logsumexp", x, axis))
         softmax = staticmethod(lambda x, axis: ("softmax", x, axis))
 
-    peer = adapters.Peer(name="names", version="1", numpy=Names)
+    peer = Peer(name="names", version="1", numpy=Names)
     assert rows.torch_logsumexp(peer)(1.0) == ("logsumexp", 1.0, -1)
     assert rows.torch_softmax(peer)(1.0) == ("softmax", 1.0, -1)
