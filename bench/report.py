@@ -61,12 +61,14 @@ def _cell(workload: Workload, peer: str, results: Results) -> str:
     return text
 
 
-def goal_lines(case: Case, results: Results) -> list[str]:
+def goal_lines(case: Case, results: Results, *, measured_only: bool = False) -> list[str]:
     """Return one sentence for each goal of the case: figure, limit, whether it is reached."""
     lines = []
     for goal in case.goals:
         value = goal_value(goal, results)
         limit = f"{'at least' if goal.at_least else 'at most'} {goal.limit:g}{goal.unit}"
+        if value is None and measured_only:
+            continue
         if value is None:
             lines.append(f"not measured  {goal.text} ({limit})")
             continue

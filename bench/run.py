@@ -90,18 +90,20 @@ def main(arguments: Sequence[str]) -> int:
     for sentence in missing:
         print(sentence)
     names = [peer.name for peer in contenders]
-    records = []
+    path = options.json
+    if path is None and not (options.no_json or options.only):
+        path = ROOT / "bench" / "results" / f"{_stem()}.json"
+    stamp = _stamp(options)
     for case in selected(options.cases, options.only):
         results = run_case(case, contenders, options.rounds)
-        records.append(record(case, results))
         print_table(table(case, results, names))
-        for line in goal_lines(case, results):
+        for line in goal_lines(case, results, measured_only=bool(options.only)):
             print(line)
         if options.plot:
             _draw(case, results, names)
-    if options.json is not None or not (options.no_json or options.only):
-        path = options.json or ROOT / "bench" / "results" / f"{_stem()}.json"
-        write_results(path, {**_stamp(options), "cases": records})
+        if path is not None:  # after each case, so that what has been measured is never lost
+            write_results(path, {**stamp, "cases": [record(case, results)]})
+    if path is not None:
         print(f"Results: {path} and {path.with_suffix('.md').name}")
     return 0
 

@@ -119,6 +119,7 @@ def test_goals_are_reached_or_missed_or_not_measured(results):
         "MISSED   faster: 3.00 (at least 4)",
         "not measured  absent (at least 1)",
     ]
+    assert len(goal_lines(TRIVIAL, results, measured_only=True)) == 2
 
 
 def test_tables_as_text(results):
@@ -263,6 +264,26 @@ def test_a_run_from_the_command_line_writes_json_and_markdown(tmp_path, monkeypa
     assert "numpy" in found["run"]["versions"]
     assert "### trivial" in path.with_suffix(".md").read_text(encoding="utf-8")
     assert "reached  told" in capsys.readouterr().out
+
+
+def test_a_part_of_the_rows_is_written_only_where_the_command_line_says(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(run, "case_names", lambda: ("trivial",))
+    monkeypatch.setattr(run, "load_case", lambda name: TRIVIAL)
+    arguments = ["trivial", "--only", "told", "--rounds", "1", "--peers", "numpy"]
+    assert run.main(arguments) == 0
+    assert not any(tmp_path.iterdir())
+    output = capsys.readouterr().out
+    assert "told" in output
+    assert "beyond" not in output
+    assert "not measured" not in output
+    path = tmp_path / "some.json"
+    assert run.main([*arguments, "--json", str(path)]) == 0
+    (found,) = json.loads(path.read_text(encoding="utf-8"))["cases"]
+    assert [workload["name"] for workload in found["workloads"]] == ["told"]
+    assert found["run"]["command"].endswith("--peers numpy --only told")
 
 
 def test_peers_that_are_not_installed_are_named_and_left_out(monkeypatch):
