@@ -40,6 +40,8 @@ def _run_lines(run: Mapping[str, Any]) -> Iterator[str]:
     yield f"- {run['cpu']}, {run['cores']} cores; {run['system']}"
     yield f"- Python {run['python']}; {versions}"
     yield f"- commit {run['commit']}{changed}"
+    if run.get("clock", "wall") != "wall":
+        yield "- times of programs in this process are those for which it has had a core"
     if run.get("load") is not None:
         yield f"- load of the machine at the start: {run['load']:.1f} (idle is 0)"
 

@@ -15,6 +15,7 @@ from bench.declare import OURS, Case, Goal, Peer, Workload
 from bench.machine import ENVIRONMENT, ROOT, restarted_environment
 from bench.markdown import page
 from bench.measure import (
+    CLOCKS,
     DisagreementError,
     Measurement,
     NotMeasuredError,
@@ -103,6 +104,18 @@ def test_a_call_without_a_time_of_its_own_is_timed(results):
     assert all(value > 0 for value in results.measurements["timed"][OURS].rounds)
 
 
+def test_times_are_read_from_the_clock_that_is_named(monkeypatch):
+    now = [0.0]
+    monkeypatch.setitem(CLOCKS, "fake", lambda: now[0])
+
+    def call():
+        now[0] += 0.5
+
+    workload = Workload(name="takes half a second", entrants={OURS: lambda peer: call})
+    found = measure([workload], [_peer(OURS)], rounds=2, clock="fake")
+    assert found.measurements[workload.name][OURS].rounds == (5e5, 5e5)
+
+
 def test_what_was_not_measured_is_an_error_that_names_it(results):
     with pytest.raises(NotMeasuredError, match="told by gone"):
         results.median("told", "gone")
@@ -162,6 +175,9 @@ RUN = {
 }
 
 
+ON_CORE = {**RUN, "clock": "cpu"}
+
+
 def test_the_page_says_what_was_run_and_which_goals_are_reached(results):
     lines = page({"cases": [{**record(TRIVIAL, results), "run": RUN}]}).splitlines()
     assert "- `python -m bench.run trivial`" in lines
@@ -177,6 +193,8 @@ def test_the_page_says_what_was_run_and_which_goals_are_reached(results):
     assert "- told: 1.00 us (goal at most 1.5 us: reached)" in lines
     assert "- faster: 3.00 (goal at least 4: **missed**)" in lines
     assert "- load of the machine at the start: 0.2 (idle is 0)" in lines
+    assert not any("had a core" in line for line in lines)
+    assert "had a core" in page({"cases": [{**record(TRIVIAL, results), "run": ON_CORE}]})
 
 
 def test_cases_of_one_run_stand_together_and_those_of_another_apart(results):
@@ -259,6 +277,7 @@ def test_a_run_from_the_command_line_writes_json_and_markdown(tmp_path, monkeypa
         "date",
         "command",
         "rounds",
+        "clock",
     }
     assert found["run"]["command"] == "python -m bench.run trivial --rounds 2 --peers numpy"
     assert "numpy" in found["run"]["versions"]
