@@ -43,6 +43,7 @@ from autodiff.codegen.operations import Operations, Typed, held_type, memory_typ
 from autodiff.codegen.scalar_types import Value
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Literal
+from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce
 from autodiff.schedule.target import Target
 
@@ -205,8 +206,7 @@ def instructions_of(value: Compute, spec: KernelSpec, target: Target) -> int:
     for x in value.operands:
         dtype = x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x)
         operands.append(Typed(Value("%x", held_type(dtype)), dtype))
-    assert value.primitive.lower is not None
-    value.primitive.lower(Operations(b), *operands, **dict(value.params))
+    lower(Operations(b), value.primitive, operands, dict(value.params))
     return len(b.lines)
 
 
@@ -428,12 +428,23 @@ class _Emitter:
 
     def _row_computations(self, number: int) -> None:
         """Emit the values in rows that are known by a pass."""
+        made: dict[Any, tuple[Typed, ...]] = {}
         for i, value in enumerate(self.spec.values, self.needs.first):
             is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
             if isinstance(value, Compute) and is_due and i not in self.row_values:
-                self.row_values[i] = self._computed(value, self.row_values)
+                self.row_values[i] = self._computed(value, self.row_values, made)
 
-    def _computed(self, value: Compute, known: dict[int, Typed]) -> Typed:
+    def _computed(
+        self, value: Compute, known: dict[int, Typed], made: dict[Any, tuple[Typed, ...]]
+    ) -> Typed:
+        """Return a value, given those it needs; `made` are the outputs of what was applied here."""
+        outputs = made.get(value.application)
+        if outputs is None:
+            outputs = made[value.application] = self._applied(value, known)
+        return outputs[value.output]
+
+    def _applied(self, value: Compute, known: dict[int, Typed]) -> tuple[Typed, ...]:
+        """Emit an operation and return its outputs."""
         line = short_line(value.source)
         self.b.comment(f"{value.primitive.name}{f'  ({line})' if line else ''}")
         operands = []
@@ -442,8 +453,7 @@ class _Emitter:
                 operands.append(self.o.constant(x.value.item(), x.aval.dtype))
             else:
                 operands.append(known[x])
-        assert value.primitive.lower is not None
-        return value.primitive.lower(self.o, *operands, **dict(value.params))
+        return lower(self.o, value.primitive, operands, dict(value.params))
 
     # ---- a tile of blocks of rows
 
@@ -603,6 +613,7 @@ class _Emitter:
         """Emit a vector of points of a pass: what it needs, and its stores."""
         needs, spec = self.needs, self.spec
         known: dict[int, Typed] = dict(self.row_values)
+        made: dict[Any, tuple[Typed, ...]] = {}
         read = {i for i in self.kept if self.kept_in[i] < number}
         for i in needs.wanted(number, read):
             if i in read:
@@ -616,7 +627,7 @@ class _Emitter:
             else:
                 value = spec.values[i - needs.first]
                 assert isinstance(value, Compute)
-                known[i] = self._computed(value, known)
+                known[i] = self._computed(value, known, made)
             if i in self.kept and i not in read:
                 self.memory.store(known[i], self._buffer(i, index), 1, None)
         for k, i in needs.stored(rows=False):

@@ -85,13 +85,15 @@ class Group:
     # Values are numbered by themselves here, loads as -1, -2, ..; `spec` puts the loads in front.
 
     def _add_elementwise(self, eqn: Eqn) -> None:
-        out = eqn.outputs[0].aval
-        at_points = out.shape == self.shape
-        if not at_points and not self._is_row_shape(out.shape):
-            raise CannotJoin(f"its shape {out.shape} is not the kernel's {self.shape}")
+        shape = eqn.outputs[0].aval.shape
+        at_points = shape == self.shape
+        if not at_points and not self._is_row_shape(shape):
+            raise CannotJoin(f"its shape {shape} is not the kernel's {self.shape}")
         operands = tuple(self._operand(atom, at_points) for atom in eqn.inputs)
-        value = Compute(eqn.primitive, operands, tuple(eqn.params.items()), out.dtype, eqn.source)
-        self._enter(eqn, value, not at_points)
+        params = tuple(eqn.params.items())
+        for k, var in enumerate(eqn.outputs):
+            value = Compute(eqn.primitive, operands, params, var.aval.dtype, eqn.source, k)
+            self._enter(var, value, not at_points)
 
     def _add_reduction(self, eqn: Eqn) -> None:
         source, axes = eqn.inputs[0], eqn.params["axes"]
@@ -103,11 +105,11 @@ class Group:
         operand = self._operand(source, True)
         if isinstance(operand, Literal):
             raise CannotJoin("it reduces a number")
-        aval = eqn.outputs[0].aval
-        self._enter(eqn, Reduce(eqn.primitive, operand, aval.dtype, eqn.source), True)
+        (out,) = eqn.outputs
+        self._enter(out, Reduce(eqn.primitive, operand, out.aval.dtype, eqn.source), True)
 
-    def _enter(self, eqn: Eqn, value: Compute | Reduce, is_row: bool) -> None:
-        self.known[eqn.outputs[0]] = len(self.values)
+    def _enter(self, var: Var, value: Compute | Reduce, is_row: bool) -> None:
+        self.known[var] = len(self.values)
         self.values.append(value)
         self.is_row.append(is_row)
 
@@ -241,22 +243,23 @@ class Group:
         return [atom for atom in self.operands if isinstance(atom, Var)]
 
     def spec(self, stored: Sequence[Var]) -> KernelSpec:
-        """Return the kernel that stores the given values."""
+        """Return the kernel that stores the given values, without outputs that nothing needs."""
+        kept = self._needed([self.known[var] for var in stored])
+        place_of = {i: len(self.loads) + k for k, i in enumerate(kept)}
         points = self.points if self.points is not None else tuple(range(len(self.shape)))
         rows = [i for i in range(len(self.shape)) if i not in points]
         order = (*rows, *points)
-        first = len(self.loads)
 
         def number(x: Any) -> Any:
             if isinstance(x, Literal):
                 return x
-            return -1 - x if x < 0 else first + x
+            return -1 - x if x < 0 else place_of[x]
 
         values = tuple(
             replace(value, operand=number(value.operand))
             if isinstance(value, Reduce)
             else replace(value, operands=tuple(map(number, value.operands)))
-            for value in self.values
+            for value in map(self.values.__getitem__, kept)
         )
         loads = [
             replace(load, strides=tuple(load.strides[i] for i in order)) for load in self.loads
@@ -270,9 +273,22 @@ class Group:
             else:
                 own = contiguous_strides(self.shape)
                 strides = tuple(own[i] for i in order)
-            stores.append(Store(first + place, var.aval.dtype, strides, var.aval.shape))
+            stores.append(Store(place_of[place], var.aval.dtype, strides, var.aval.shape))
         shape = tuple(self.shape[i] for i in order)
         return KernelSpec(shape, len(rows), tuple(loads), values, tuple(stores))
+
+    def _needed(self, stored: Sequence[int]) -> list[int]:
+        """Return the values that are stored and those they are computed from, in order."""
+        stack, seen = list(stored), set()
+        while stack:
+            i = stack.pop()
+            if i in seen:
+                continue
+            seen.add(i)
+            value = self.values[i]
+            operands = (value.operand,) if isinstance(value, Reduce) else value.operands
+            stack += [x for x in operands if isinstance(x, int) and x >= 0]
+        return sorted(seen)
 
 
 def _without_ones(shape: Sequence[int]) -> list[int]:

@@ -44,13 +44,23 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """A value computed by an elementwise operation; `params` are its parameters as pairs."""
+    """A value computed by an elementwise operation; `params` are its parameters as pairs.
+
+    `output`: which output of the operation it is. Values that differ in it alone are computed
+    together, once.
+    """
 
     primitive: Primitive
     operands: tuple[Operand, ...]
     params: tuple[tuple[str, Any], ...]
     dtype: np.dtype
     source: Any = field(default=None, compare=False)
+    output: int = 0
+
+    @property
+    def application(self) -> Any:
+        """What values computed together have in common."""
+        return self.primitive, self.operands, self.params
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +177,8 @@ def format_spec(spec: KernelSpec) -> str:
             operands = " ".join(_operand(x) for x in value.operands)
             inside = " ".join(f"{k}={v}" for k, v in value.params)
             text = f"{value.primitive.name}{f'[{inside}]' if inside else ''} {operands}"
+            if value.primitive.multiple_outputs:
+                text = f"output {value.output} of {text}"
         lines.append(f"  v{i}: {value.dtype.name} = {text}")
     for k, store in enumerate(spec.stores):
         over = f" over {store.over}" if store.over is not None else ""

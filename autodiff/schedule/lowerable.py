@@ -25,8 +25,6 @@ def why_not_lowered(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if primitive.kind != "elementwise":
         return f"{primitive.name} does not act on each element by itself"
-    if primitive.multiple_outputs:
-        return f"{primitive.name} has several outputs, and a kernel's values have one"
     taken = tuple([atom.aval.dtype for atom in eqn.inputs])
     for dtype in (*taken, *[var.aval.dtype for var in eqn.outputs]):
         if dtypes.kind(dtype) not in LOWERED_KINDS:

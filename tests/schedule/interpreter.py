@@ -33,7 +33,8 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             np.broadcast_to(x.value, spec.shape) if isinstance(x, Literal) else known[x]
             for x in value.operands
         ]
-        known.append(value.primitive.reference(*given, **dict(value.params)))
+        result = value.primitive.reference(*given, **dict(value.params))
+        known.append(result[value.output] if value.primitive.multiple_outputs else result)
     results = []
     for store in spec.stores:
         flat = np.empty(int(np.prod(store.shape)), store.dtype)
