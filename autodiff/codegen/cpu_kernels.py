@@ -35,8 +35,12 @@ from functools import partial
 from math import prod
 from typing import Any
 
+import numpy as np
+
+from autodiff.base import dtypes
 from autodiff.base.source_info import short_line
-from autodiff.codegen.cpu_memory import Memory
+from autodiff.codegen.complex_operations import ComplexOperations, of_parts, parts_of
+from autodiff.codegen.cpu_memory import Held, Memory, element_text
 from autodiff.codegen.cpu_row_blocks import RowBlocks, rows_of_block
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.codegen.operations import Operations, Typed, held_type, memory_type
@@ -46,6 +50,8 @@ from autodiff.ir.graph import Literal
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce
 from autodiff.schedule.target import Target
+
+_BOOL = np.dtype(bool)
 
 #: Bytes that may be kept on the stack for one value.
 KEPT_BYTES = 1 << 16
@@ -156,8 +162,9 @@ def lanes_are_rows(spec: KernelSpec, target: Target) -> bool:
 
 
 def _width(spec: KernelSpec, target: Target) -> int:
-    """Return how many elements of the widest type fill a register."""
-    sizes = [spec.dtype_of(i).itemsize for i in range(len(spec.loads) + len(spec.values))]
+    """Return how many elements of the widest type fill a register; complex ones fill two."""
+    held = [spec.dtype_of(i) for i in range(len(spec.loads) + len(spec.values))]
+    sizes = [dtypes.real_dtype(dtype).itemsize for dtype in held]
     wide = [size if size > 2 else 4 for size in sizes]  # half precisions are computed in single
     return max(1, target.vector_bits // (8 * max(wide, default=4)))
 
@@ -187,7 +194,8 @@ def tile_of(spec: KernelSpec, target: Target) -> int:
     computed = [needs.passes[i] for i in needs.computed_in_rows()]
     if needs.last > 0 or not reductions or not is_far or 0 in computed:
         return 1
-    if any(held_type(x.dtype).bits > memory_type(x.dtype).bits for x in reductions):
+    parts = [dtypes.real_dtype(value.dtype) for value in reductions]
+    if any(held_type(part).bits > memory_type(part).bits for part in parts):
         return 1  # an accumulator of half precision is held in single
     lanes = lanes_of(spec, target)
     size = sum(UNROLLED * lanes * value.dtype.itemsize for value in reductions)
@@ -205,9 +213,16 @@ def instructions_of(value: Compute, spec: KernelSpec, target: Target) -> int:
     operands = []
     for x in value.operands:
         dtype = x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x)
-        operands.append(Typed(Value("%x", held_type(dtype)), dtype))
-    lower(Operations(b), value.primitive, operands, dict(value.params))
+        operands.append(any_value(dtype))
+    lower(ComplexOperations(Operations(b)), value.primitive, operands, dict(value.params))
     return len(b.lines)
+
+
+def any_value(dtype: np.dtype) -> Held:
+    """Return a value of an element type of which nothing is known."""
+    part = dtypes.real_dtype(dtype)
+    one = Typed(Value("%x", held_type(part)), part)
+    return of_parts([one, one] if dtypes.is_complex(dtype) else [one], dtype)
 
 
 class _Emitter:
@@ -221,7 +236,7 @@ class _Emitter:
         self.lanes = lanes_of(spec, target)
         self.b = VectorBuilder(target, self.lanes)
         self.b.contract = contract
-        self.o = Operations(self.b)
+        self.o = ComplexOperations(Operations(self.b))
         self.memory = Memory(self.b, self.o)
         self.needs = Needs(spec)
         self.points = spec.row_size
@@ -230,7 +245,7 @@ class _Emitter:
         self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
         self.block = self._block()
         self.place = "0"  # of the row in its block
-        self.row_values: dict[int, Typed] = {}
+        self.row_values: dict[int, Held] = {}
         self.loads: list[str] = []  # addresses of the first point of the row
         self.stores: list[str] = []
         self.row_mask: Value | None = None
@@ -274,12 +289,12 @@ class _Emitter:
         self.inputs = inputs
         self.pointers = [self._pointer(k) for k in range(inputs + len(self.spec.stores))]
         for i, buffer in self.kept.items():
-            kind = memory_type(self.spec.dtype_of(i)).name
+            kind = element_text(self.spec.dtype_of(i))
             room = self.points * self.lanes if self.across else self.block * self._room
             b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
         if self.tile > 1:
             for i, value in self.needs.reductions(0).items():
-                kind, room = memory_type(value.dtype).name, self.tile * UNROLLED * self.lanes
+                kind, room = element_text(value.dtype), self.tile * UNROLLED * self.lanes
                 b.lines.append(f"  %sums{i} = alloca [{room} x {kind}], align 64")
         is_one_row = self.spec.row_count == 1 and not self.spec.reduces
 
@@ -428,22 +443,22 @@ class _Emitter:
 
     def _row_computations(self, number: int) -> None:
         """Emit the values in rows that are known by a pass."""
-        made: dict[Any, tuple[Typed, ...]] = {}
+        made: dict[Any, tuple[Held, ...]] = {}
         for i, value in enumerate(self.spec.values, self.needs.first):
             is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
             if isinstance(value, Compute) and is_due and i not in self.row_values:
                 self.row_values[i] = self._computed(value, self.row_values, made)
 
     def _computed(
-        self, value: Compute, known: dict[int, Typed], made: dict[Any, tuple[Typed, ...]]
-    ) -> Typed:
+        self, value: Compute, known: dict[int, Held], made: dict[Any, tuple[Held, ...]]
+    ) -> Held:
         """Return a value, given those it needs; `made` are the outputs of what was applied here."""
         outputs = made.get(value.application)
         if outputs is None:
             outputs = made[value.application] = self._applied(value, known)
         return outputs[value.output]
 
-    def _applied(self, value: Compute, known: dict[int, Typed]) -> tuple[Typed, ...]:
+    def _applied(self, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
         """Emit an operation and return its outputs."""
         line = short_line(value.source)
         self.b.comment(f"{value.primitive.name}{f'  ({line})' if line else ''}")
@@ -477,24 +492,21 @@ class _Emitter:
         def begin(row: str) -> None:
             for i, value in reductions.items():
                 for k in range(UNROLLED):
-                    identity = Typed(self._identity(value), value.dtype)
-                    memory.store(identity, place(i, k, row), 1, None)
+                    memory.store(self._identity(value), place(i, k, row), 1, None)
 
         def visit(row: str, point: str, times: int) -> None:
             self._enter_row(row)
             kept = [(i, k) for i in reductions for k in range(min(times, UNROLLED))]
             at = {(i, k): place(i, k, row) for i, k in kept}
-            held = {
-                key: memory.load(at[key], reductions[key[0]].dtype, 1, None).value for key in kept
-            }
+            held = {key: memory.load(at[key], reductions[key[0]].dtype, 1, None) for key in kept}
             for k in range(times):
                 where = point if k == 0 else scalar(f"add i64 {point}, {k}")
                 known = self._step(0, where, self.row_mask)
                 for i, value in reductions.items():
                     key = i, k % UNROLLED
-                    held[key] = self._combined(value, held[key], known[value.operand].value)
+                    held[key] = self._combined(value, held[key], known[value.operand])
             for i, k in kept:
-                memory.store(Typed(held[i, k], reductions[i].dtype), at[i, k], 1, None)
+                memory.store(held[i, k], at[i, k], 1, None)
 
         def visit_all(point: str, times: int) -> None:
             each_block(lambda row: visit(row, point, times))
@@ -505,10 +517,10 @@ class _Emitter:
                 totals = [
                     memory.load(place(i, k, row), value.dtype, 1, None) for k in range(UNROLLED)
                 ]
-                total = totals[0].value
+                total = totals[0]
                 for other in totals[1:]:
-                    total = self._combined(value, total, other.value)
-                self.row_values[i] = Typed(total, value.dtype)
+                    total = self._combined(value, total, other)
+                self.row_values[i] = total
             self._finish_row()
 
         each_block(begin)
@@ -541,13 +553,11 @@ class _Emitter:
             total = mine[0]
             for other in mine[1:]:
                 total = self._combined(value, total, other)
-            self.row_values[i] = Typed(
-                total if self.across else self._across_lanes(value, total), value.dtype
-            )
+            self.row_values[i] = total if self.across else self._across_lanes(value, total)
 
     def _points(
         self, number: int, span: tuple[str, str], reductions: dict[int, Reduce], times: int
-    ) -> list[Value]:
+    ) -> list[Held]:
         """Emit the loop over whole steps and the one over what is left; return accumulators."""
         scalar = self.memory.scalar
         width = 1 if self.across else self.lanes
@@ -557,37 +567,42 @@ class _Emitter:
         if may_repeat and self.spec.total is None and self.points >= width:
             self._points_overlapping(number, start, stop)
             return []
+        kinds = [value.dtype for value in reductions.values() for _ in range(times)]
         begun = [self._identity(value) for value in reductions.values() for _ in range(times)]
         length = scalar(f"sub i64 {stop}, {start}")
         whole = scalar(f"add i64 {start}, {scalar(f'and i64 {length}, {-step}')}")
 
-        def steps(index: str, *held: Value) -> list[Value]:
-            updated: list[Value] = list(held)
+        def steps(index: str, *carried: Value) -> list[Value]:
+            held = _grouped(carried, kinds)
+            updated = list(held)
             for k in range(times):
                 where = index if k == 0 else scalar(f"add i64 {index}, {k * width}")
                 known = self._step(number, where, self.row_mask)
                 for place, value in enumerate(reductions.values()):
                     at = place * times + k
-                    updated[at] = self._combined(value, held[at], known[value.operand].value)
-            return updated
+                    updated[at] = self._combined(value, held[at], known[value.operand])
+            return _flat(updated)
 
-        def rest(index: str, *held: Value) -> list[Value]:
+        def rest(index: str, *carried: Value) -> list[Value]:
             if self.across:
                 mask, chosen = self.row_mask, None
             else:
                 mask = chosen = self.memory.mask(scalar(f"sub i64 {stop}, {index}"))
             known = self._step(number, index, mask)
-            updated: list[Value] = list(held)
+            held = _grouped(carried, kinds)
+            updated = list(held)
             for place, value in enumerate(reductions.values()):
                 at = place * times
-                new = self._combined(value, held[at], known[value.operand].value)
-                updated[at] = new if chosen is None else self.b.select(chosen, new, held[at])
-            return updated
+                new = self._combined(value, held[at], known[value.operand])
+                if chosen is not None:
+                    new = self.o.where(Typed(chosen, _BOOL), new, held[at])
+                updated[at] = new
+            return _flat(updated)
 
-        totals = self._loop("points", start, whole, step, steps, begun)
-        if step == 1:
-            return totals
-        return self._loop("rest", whole, stop, width, rest, totals)
+        totals = self._loop("points", start, whole, step, steps, _flat(begun))
+        if step > 1:
+            totals = self._loop("rest", whole, stop, width, rest, totals)
+        return _grouped(totals, kinds)
 
     def _points_overlapping(self, number: int, start: str, stop: str) -> None:
         """Emit a loop whose last vector ends where the points end.
@@ -604,16 +619,16 @@ class _Emitter:
 
         self._loop("points", start, stop, self.lanes, step)
 
-    def _combined(self, value: Reduce, x: Value, y: Value) -> Value:
+    def _combined(self, value: Reduce, x: Held, y: Held) -> Held:
         combine = value.primitive.combine
         assert combine is not None
-        return combine(self.o, Typed(x, value.dtype), Typed(y, value.dtype)).value
+        return combine(self.o, x, y)
 
-    def _step(self, number: int, index: str, mask: Value | None) -> dict[int, Typed]:
+    def _step(self, number: int, index: str, mask: Value | None) -> dict[int, Held]:
         """Emit a vector of points of a pass: what it needs, and its stores."""
         needs, spec = self.needs, self.spec
-        known: dict[int, Typed] = dict(self.row_values)
-        made: dict[Any, tuple[Typed, ...]] = {}
+        known: dict[int, Held] = dict(self.row_values)
+        made: dict[Any, tuple[Held, ...]] = {}
         read = {i for i in self.kept if self.kept_in[i] < number}
         for i in needs.wanted(number, read):
             if i in read:
@@ -645,19 +660,37 @@ class _Emitter:
 
     # ---- reductions
 
-    def _identity(self, value: Reduce) -> Value:
+    def _identity(self, value: Reduce) -> Held:
         assert value.primitive.identity is not None
         number = value.primitive.identity(value.dtype).item()
-        return self.o.constant(number, value.dtype).value
+        return self.o.constant(number, value.dtype)
 
-    def _across_lanes(self, value: Reduce, x: Value) -> Value:
+    def _across_lanes(self, value: Reduce, x: Held) -> Held:
         """Return the combination of all lanes, in every lane."""
         width = self.lanes
         while width > 1:
             width //= 2
             order = ", ".join(f"i32 {lane ^ width}" for lane in range(self.lanes))
-            vector = self.b.text_of(x.type)
-            rest = f"{vector} poison, <{self.lanes} x i32> <{order}>"
-            swapped = self.b.assign(f"shufflevector {vector} {x.text}, {rest}", x.type)
-            x = self._combined(value, x, swapped)
+            parts = [self._shuffled(part, order) for part in parts_of(x)]
+            x = self._combined(value, x, of_parts(parts, value.dtype))
         return x
+
+    def _shuffled(self, x: Typed, order: str) -> Typed:
+        vector = self.b.text_of(x.value.type)
+        rest = f"{vector} poison, <{self.lanes} x i32> <{order}>"
+        swapped = self.b.assign(f"shufflevector {vector} {x.value.text}, {rest}", x.value.type)
+        return Typed(swapped, x.dtype)
+
+
+def _flat(held: Sequence[Held]) -> list[Value]:
+    """Return the registers that hold values, both of a complex one."""
+    return [part.value for x in held for part in parts_of(x)]
+
+
+def _grouped(values: Sequence[Value], kinds: Sequence[np.dtype]) -> list[Held]:
+    """Return the values of these types that `_flat` has taken apart."""
+    rest, grouped = iter(values), []
+    for kind in kinds:
+        part, count = dtypes.real_dtype(kind), 2 if dtypes.is_complex(kind) else 1
+        grouped.append(of_parts([Typed(next(rest), part) for _ in range(count)], kind))
+    return grouped

@@ -13,9 +13,9 @@ fits into the first cache together with what it reads, so that further passes fi
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autodiff.codegen.operations import Typed, memory_type
+from autodiff.codegen.cpu_memory import Held, element_text
 from autodiff.schedule.kernel_spec import Compute, KernelSpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class RowBlocks:
     def allocate(self) -> None:
         """Reserve a number for each row of a block and each value in rows."""
         for i, buffer in self.buffers.items():
-            kind = memory_type(self.emitter.spec.dtype_of(i)).name
+            kind = element_text(self.emitter.spec.dtype_of(i))
             line = f"  {buffer} = alloca [{self.rows + self.lanes} x {kind}], align 64"
             self.emitter.b.lines.append(line)
 
@@ -94,7 +94,7 @@ class RowBlocks:
         dtype = self.emitter.spec.dtype_of(i)
         return self.emitter.memory.address(self.buffers[i], dtype, (place, 1))
 
-    def _held(self, i: int, place: str, stride: int) -> Typed:
+    def _held(self, i: int, place: str, stride: int) -> Held:
         dtype = self.emitter.spec.dtype_of(i)
         return self.emitter.memory.load(self._at(i, place), dtype, stride, None)
 
@@ -111,7 +111,8 @@ class RowBlocks:
         def vector(place: str) -> None:
             row = scalar(f"add i64 {first}, {place}")
             mask = memory.mask(scalar(f"sub i64 {count}, {place}"))
-            known: dict[int, Typed] = {}
+            known: dict[int, Held] = {}
+            made: dict[Any, tuple[Held, ...]] = {}
 
             def read(i: int) -> None:
                 if i in known:
@@ -131,7 +132,7 @@ class RowBlocks:
                 for x in value.operands:
                     if isinstance(x, int):
                         read(x)
-                known[i] = emitter._computed(value, known)
+                known[i] = emitter._computed(value, known, made)
                 memory.store(known[i], self._at(i, place), 1, None)
             for k, i in stored:
                 read(i)

@@ -8,7 +8,8 @@ place. A number stands wherever a value may: it takes the type of the other oper
 
 float16 and bfloat16 are held as 32-bit floats whose value the narrow type can represent: an
 operation computes in 32 bits and rounds once, as NumPy does. Masks are held as one bit a lane.
-`loaded` and `stored` convert between what is held and what is in memory.
+`loaded` and `stored` convert between what is held and what is in memory. Complex values are pairs
+of real ones (codegen/complex_operations.py).
 
 Reading order: `Typed`; `Operations` from its constructor down: constants and memory, casts,
 arithmetic, division, rounding, choices, comparisons, bits, functions.
@@ -26,6 +27,7 @@ import ml_dtypes
 import numpy as np
 
 from autodiff.base import dtypes
+from autodiff.codegen.cpu_math.complex import COMPLEX_FUNCTIONS
 from autodiff.codegen.vectors import (
     F16,
     F32,
@@ -39,7 +41,6 @@ from autodiff.codegen.vectors import (
     Value,
     VectorBuilder,
 )
-from autodiff.schedule.lowerable import LOWERED_KINDS
 
 _BOOL = np.dtype(bool)
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
@@ -125,11 +126,6 @@ class Operations:
             yield
         finally:
             self.builder.contract = contract
-
-    @staticmethod
-    def supports(dtype: np.dtype) -> bool:
-        """Return whether values of `dtype` can be held: all but complex ones."""
-        return dtypes.kind(dtype) in LOWERED_KINDS
 
     # ---- constants and memory
 
@@ -743,6 +739,11 @@ class Operations:
         typed = self._alike(*operands)
         dtype = typed[0].dtype
         return self._rounded(self.builder.call(name, *[x.value for x in typed]), dtype)
+
+    def complex_math(self, name: str, x: Typed, y: Typed) -> tuple[Typed, Typed]:
+        """Return both parts of a function of x + i y, of those in `cpu_math/complex.py`."""
+        real, imag = COMPLEX_FUNCTIONS[name](self.builder, x.value, y.value)
+        return Typed(real, x.dtype), Typed(imag, x.dtype)
 
     def scale_by_power(self, x: Typed, n: Typed) -> Typed:
         """Return x * 2**n for integers n, rounded once.

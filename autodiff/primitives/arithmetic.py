@@ -25,6 +25,7 @@ from autodiff.primitives.families import (
     undone,
 )
 from autodiff.primitives.lowering import kernel_math, operation
+from autodiff.primitives.powers import lower_integer_power, lower_power
 
 _PAIRS = (-2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0)
 
@@ -278,22 +279,6 @@ def _integer_power_jvp(t: Any, out: Any, x: Any, *, exponent: int) -> Any:
     return guarded_multiply(t, derivative)  # infinite at poles and beyond overflow
 
 
-def _lower_integer_power(o: Any, x: Any, *, exponent: int) -> Any:
-    """Repeated squaring; of floats only for exponents so small that its roundings stay few."""
-    wide = o.widened(x)
-    is_float = dtypes.is_float(x.dtype)
-    if is_float and not -3 <= exponent <= 5:
-        return o.cast(o.math("pow", wide, exponent), x.dtype)
-    factor = wide if exponent >= 0 else o.reciprocal(wide)
-    result, rest = None, abs(exponent)
-    while rest:
-        if rest % 2:
-            result = factor if result is None else o.multiply(result, factor)
-        rest //= 2
-        factor = o.square(factor) if rest else factor
-    return o.constant(1, x.dtype) if result is None else o.cast(result, x.dtype)
-
-
 integer_power = elementwise(
     "integer_power",
     _integer_power_reference,
@@ -307,7 +292,7 @@ integer_power = elementwise(
         points=(-2.0, -0.0, 0.0, 1.0),
         params=tuple({"exponent": n} for n in (0, 1, 2, 3, 5)),
     ),
-    lower=_lower_integer_power,
+    lower=lower_integer_power,
     # one rounding for each multiplication, where the reference has one in all
     ulp={"float16": 1, "bfloat16": 1, "float32": 5, "float64": 5},
 )
@@ -333,7 +318,10 @@ power = elementwise(
     jvp=(_power_jvp_base, _power_jvp_exponent),
     dtypes=NUMERIC,
     samples=Samples(span=(0.5, 2.5), points=(0.5, 1.0, 2.0)),
-    lower=kernel_math("pow"),
+    lower=lower_power,
+    # exp(y log x) in kernels and reference: rounding y log x costs as many units as its size, which
+    # is 2.5 * 745 (in complex64 2.5 * 104) for the smallest number to the power 2.5
+    ulp={"complex64": 300, "complex128": 2000},
     lower_for=dtypes.is_inexact,
 )
 
@@ -561,6 +549,15 @@ def _real_of(dtype_of: Any) -> Any:
     return promote
 
 
+def _of_parts(name: str, of_real: Callable[..., Any] = lambda o, x: x) -> Callable[..., Any]:
+    """Return the `lower` rule of what complex values have an operation for, real ones `of_real`."""
+
+    def rule(o: Any, x: Any) -> Any:
+        return getattr(o, name)(x) if dtypes.is_complex(x.dtype) else of_real(o, x)
+
+    return rule
+
+
 real = elementwise(
     "real",
     np.real,
@@ -572,7 +569,7 @@ real = elementwise(
     ),
     numpy=(np.real,),
     samples=Samples(points=(-1.0, 0.0)),
-    lower=lambda o, x: x,
+    lower=_of_parts("real"),
 )
 
 imag = elementwise(
@@ -588,7 +585,7 @@ imag = elementwise(
     ),
     numpy=(np.imag,),
     samples=Samples(points=(-1.0, 0.0)),
-    lower=lambda o, x: o.constant(0, x.dtype),
+    lower=_of_parts("imag", lambda o, x: o.constant(0, x.dtype)),
 )
 
 
@@ -621,6 +618,7 @@ make_complex = elementwise(
     public=False,
     dtypes="f",
     samples=Samples(points=(-1.0, 0.0)),
+    lower=operation("make_complex"),
 )
 
 real.view = imag.view = True
@@ -636,7 +634,7 @@ conjugate = elementwise(
         undone(eqn, made_by) if dtypes.is_complex(eqn.inputs[0].aval.dtype) else eqn.inputs[0]
     ),
     samples=Samples(points=(-1.0, 0.0)),
-    lower=lambda o, x: x,
+    lower=_of_parts("conjugate"),
 )
 
 
@@ -658,7 +656,7 @@ angle = elementwise(
     public=False,
     dtypes=INEXACT,
     samples=Samples(points=(1.0, -2.0)),
-    lower=_lower_angle,
+    lower=_of_parts("angle", _lower_angle),
 )
 
 # Rules above refer to these by name when they run; the files import this one.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base import dtypes
 from autodiff.ir.primitive import Samples, primitives
 from autodiff.primitives.arithmetic import guarded_multiply, reciprocal, where
 from autodiff.primitives.families import elementwise
@@ -95,6 +96,10 @@ def _rsqrt(x: Any) -> Any:
     return reciprocal.reference(np.sqrt(x))
 
 
+def _lower_rsqrt(o: Any, x: Any) -> Any:
+    return o.reciprocal(o.sqrt(x)) if dtypes.is_complex(x.dtype) else o.math("rsqrt", x)
+
+
 rsqrt = elementwise(
     "rsqrt",
     _rsqrt,
@@ -105,7 +110,7 @@ rsqrt = elementwise(
     ),
     jvp=lambda t, out, x: guarded_multiply(t, -0.5 * (out / x)),
     samples=_POSITIVE,
-    lower=kernel_math("rsqrt"),
+    lower=_lower_rsqrt,
 )
 
 

@@ -24,7 +24,7 @@ sum_ = reduction(
     jvp=lambda t, out, x, *, axes: sum_(t, axes=axes),
     transpose=lambda ct, aval, *, axes: expand_reduced(ct, aval.shape, axes),
     combine=lambda o, x, y: o.add(x, y),
-    identity=lambda dtype: dtype.type(-0.0 if element_types.is_inexact(dtype) else 0),
+    identity=lambda dtype: dtype.type(-0.0 if element_types.is_float(dtype) else 0),
     dtypes="iufc",
 )
 
@@ -79,7 +79,8 @@ def _bound(dtype: np.dtype, sign: int) -> Any:
     if kind in "iu":
         limits = np.iinfo(dtype)
         return dtype.type(limits.max if sign > 0 else limits.min)
-    return dtype.type(sign * np.inf)
+    bound = sign * np.inf
+    return dtype.type(complex(bound, bound) if kind == "c" else bound)
 
 
 _EXTREMA = Samples(

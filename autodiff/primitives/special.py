@@ -329,6 +329,16 @@ logistic_derivative = elementwise(
     lower=kernel_math("logistic_derivative"),
 )
 
+
+def _lower_logistic(o: Any, x: Any) -> Any:
+    """As the reference for complex numbers, of which the library has none."""
+    if not dtypes.is_complex(x.dtype):
+        return o.math("logistic", x)
+    falls = o.less(o.real(x), 0)
+    e = o.math("exp", o.where(falls, x, o.negative(x)))
+    return o.divide(o.where(falls, e, 1), o.add(1, e))
+
+
 logistic = elementwise(
     "logistic",
     _logistic,
@@ -339,7 +349,7 @@ logistic = elementwise(
     ),
     public=False,
     samples=_STEP,
-    lower=kernel_math("logistic"),
+    lower=_lower_logistic,
 )
 
 

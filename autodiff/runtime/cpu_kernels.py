@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base.dtypes import is_float
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
@@ -36,7 +37,7 @@ from autodiff.runtime.kernel_calls import (
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
 from autodiff.schedule.kernel_spec import KernelSpec, Reduce
-from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
+from autodiff.schedule.lowerable import why_not_lowered
 
 #: The symbol of every kernel, each of which is a module of its own.
 SYMBOL = "kernel"
@@ -95,9 +96,7 @@ def why_not_computed(eqn: Eqn) -> str | None:
     if primitive.combine is None:
         return why_not_lowered(eqn)
     for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
-        if dtype.kind not in LOWERED_KINDS:
-            return f"{primitive.name} is on {dtype}, which kernels do not hold"
-        if dtype.kind == "f" and dtype.itemsize == 2:
+        if is_float(dtype) and dtype.itemsize == 2:
             return f"{primitive.name} is on {dtype}, whose sums need a wider type"
     return None
 

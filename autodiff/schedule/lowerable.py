@@ -5,12 +5,8 @@ An equation that cannot is run by NumPy, between kernels.
 
 from __future__ import annotations
 
-from autodiff.base import dtypes
 from autodiff.ir.graph import Eqn
 from autodiff.primitives.lowering import missing_rule
-
-#: Kinds of the element types that kernels hold in registers: all but complex ones.
-LOWERED_KINDS = "biuf"
 
 
 def why_not_lowered(eqn: Eqn) -> str | None:
@@ -26,7 +22,4 @@ def why_not_lowered(eqn: Eqn) -> str | None:
     if primitive.kind != "elementwise":
         return f"{primitive.name} does not act on each element by itself"
     taken = tuple([atom.aval.dtype for atom in eqn.inputs])
-    for dtype in (*taken, *[var.aval.dtype for var in eqn.outputs]):
-        if dtypes.kind(dtype) not in LOWERED_KINDS:
-            return f"{primitive.name} is on {dtype}, which kernels do not hold"
     return missing_rule(primitive, taken, eqn.params)

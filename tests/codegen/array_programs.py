@@ -31,14 +31,13 @@ from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Graph
 from autodiff.ir.primitive import Primitive, primitives
 from autodiff.primitives.lowering import lower, missing_rule
-from autodiff.schedule.lowerable import LOWERED_KINDS
 from autodiff.schedule.target import AVX512
 from tests.primitives.sampling import arity, is_elementwise, names, own_types
 
 Pick = Callable[[int], int]
 
-#: Element types that kernels hold.
-HELD = tuple(d for d in dtypes.SUPPORTED if dtypes.kind(d) in LOWERED_KINDS)
+#: Element types of the programs' values: the real ones.
+HELD = tuple(d for d in dtypes.SUPPORTED if not dtypes.is_complex(d))
 
 #: Element types of arguments, the common ones first: Hypothesis shrinks towards the first.
 _ARGUMENTS = sorted(HELD, key=lambda d: (d != np.float64, d != np.float32, not dtypes.is_float(d)))
@@ -227,7 +226,7 @@ def _lines(primitive: Primitive) -> int | None:
     params = primitive.samples.params[0]
     for dtype in reversed(HELD):
         own = own_types(primitive, dtype)
-        if own is None or any(dtypes.kind(d) not in LOWERED_KINDS for d in own):
+        if own is None or any(map(dtypes.is_complex, own)):
             continue
         if not primitive.multiple_outputs and missing_rule(primitive, own, params) is None:
             b = VectorBuilder(AVX512, 1)

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.codegen.operations import Operations, Typed, memory_type
+from autodiff.codegen.complex_operations import ComplexOperations
+from autodiff.codegen.cpu_memory import Memory
+from autodiff.codegen.operations import Operations
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.runtime import cpu_jit
 from autodiff.schedule.target import Target
 
-Rule = Callable[..., tuple[Typed, ...]]
+Rule = Callable[..., tuple[Any, ...]]
 
 
 class Kernels:
@@ -37,25 +39,20 @@ class Kernels:
     def add(self, name: str, rule: Rule, operands: Sequence[np.dtype]) -> None:
         """Add the kernel of `rule` on operands of these types."""
         builder = VectorBuilder(self.target, self.lanes, block="loop")
-        o = Operations(builder)
+        o = ComplexOperations(Operations(builder))
+        memory = Memory(builder, o)
         pointers = [
             f"  %at{i} = getelementptr ptr, ptr %pointers, i64 {i}\n  %p{i} = load ptr, ptr %at{i}"
             for i in range(8)
         ]
         values = []
         for i, dtype in enumerate(operands):
-            held = memory_type(dtype)
-            place = self._place(builder, f"%p{i}", held)
-            vector = builder.text_of(held)
-            value = builder.assign(f"load {vector}, ptr {place}, align {dtype.itemsize}", held)
-            values.append(o.loaded(value, dtype))
+            place = memory.address(f"%p{i}", dtype, ("%i", 1))
+            values.append(memory.load(place, dtype, 1, None))
         outputs = rule(o, *values)
         for i, output in enumerate(outputs, len(operands)):
-            stored = o.stored(output)
-            place = self._place(builder, f"%p{i}", stored.type)
-            vector = builder.text_of(stored.type)
-            size = output.dtype.itemsize
-            builder.lines.append(f"  store {vector} {stored.text}, ptr {place}, align {size}")
+            place = memory.address(f"%p{i}", output.dtype, ("%i", 1))
+            memory.store(output, place, 1, None)
         count = len(operands) + len(outputs)
         self._functions[name] = "\n".join(
             [
@@ -76,9 +73,6 @@ class Kernels:
         )
         self._declarations |= builder.declarations
         self._outputs[name] = tuple([output.dtype for output in outputs])
-
-    def _place(self, builder: VectorBuilder, pointer: str, held: Any) -> str:
-        return builder.assign(f"getelementptr {held.name}, ptr {pointer}, i64 %i", held).text
 
     @property
     def text(self) -> str:
@@ -104,3 +98,10 @@ class Kernels:
             kind = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 2)
             kind(self._module.address(name))(pointers, None, 0, padded)
         return tuple([result[:size].reshape(shape) for result in results])
+
+
+def complex_of(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return x + i y: not by that sum, which changes infinities and the signs of zeros."""
+    numbers = np.empty(x.shape, np.result_type(x, np.complex64))
+    numbers.real, numbers.imag = x, y
+    return numbers

@@ -14,8 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from autodiff.base import dtypes
-from autodiff.codegen.operations import Operations, Typed, held_type
-from autodiff.codegen.scalar_types import Value
+from autodiff.codegen.complex_operations import ComplexOperations
+from autodiff.codegen.cpu_kernels import any_value
+from autodiff.codegen.operations import Operations
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Params, params_key
 from autodiff.ir.primitive import Primitive, primitives
@@ -26,7 +27,13 @@ Dtypes = tuple[np.dtype, ...]
 
 #: Of functions whose declaration states no bound: half a unit of the reference and what the math
 #: library claims; 16-bit results are rounded from 32 bits and so at most one unit away.
-_LIBRARY_ULP = {"float16": 1.0, "bfloat16": 1.0, "float32": 4.0, "float64": 4.0}
+_LIBRARY_ULP = {"float16": 1.0, "bfloat16": 1.0} | dict.fromkeys(
+    ("float32", "float64", "complex64", "complex128"), 4.0
+)
+
+#: Of complex products and quotients, in units of the modulus: NumPy rounds them differently on
+#: different processors (a product and a sum at once or not), and so with two roundings each.
+_COMPLEX_ULP = 3.0
 
 
 class _Watched(Operations):
@@ -38,6 +45,10 @@ class _Watched(Operations):
         self.calls_library = True
         return super().math(name, *operands)
 
+    def complex_math(self, name: str, x: Any, y: Any) -> Any:
+        self.calls_library = True
+        return super().complex_math(name, x, y)
+
 
 def allowed_ulp(primitive: Primitive, operands: Dtypes, params: Params, result: np.dtype) -> float:
     """Return how many units in the last place a kernel's result may be off, of operands' types."""
@@ -45,14 +56,16 @@ def allowed_ulp(primitive: Primitive, operands: Dtypes, params: Params, result: 
     if stated is not None:
         return stated
     calls_library = _calls_library(primitive, operands, params_key(params))
-    return _LIBRARY_ULP[result.name] if calls_library else 0.0
+    if calls_library:
+        return _LIBRARY_ULP[result.name]
+    return _COMPLEX_ULP if dtypes.is_complex(result) else 0.0
 
 
 @cache
 def _calls_library(primitive: Primitive, operands: Dtypes, key: Any) -> bool:
     o = _Watched(VectorBuilder(AVX512, 1))
-    taken = [Typed(Value("%x", held_type(dtype)), dtype) for dtype in operands]
-    lower(o, primitive, taken, dict(key or ()))
+    taken = [any_value(dtype) for dtype in operands]
+    lower(ComplexOperations(o), primitive, taken, dict(key or ()))
     return o.calls_library
 
 
@@ -69,6 +82,23 @@ def ulp_distance(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
     same = (wide_found == wide) | (np.isnan(wide) & np.isnan(wide_found))
     odd = ~np.isfinite(wide) | ~np.isfinite(wide_found) | zero_sign
     return np.where(same & ~zero_sign, 0, np.where(odd, np.inf, distance))
+
+
+def complex_distance(found: Any, expected: Any) -> np.ndarray:
+    """Return how far apart the parts of complex numbers are, in units of the expected modulus.
+
+    inf where a part is infinite, NaN or a zero of a sign that the expected one is not.
+    """
+    with np.errstate(all="ignore"):
+        unit = np.spacing(np.abs(expected).astype(expected.real.dtype))
+    distance = np.zeros(expected.shape, np.longdouble)
+    for x, y in ((found.real, expected.real), (found.imag, expected.imag)):
+        own = ulp_distance(x, y)
+        with np.errstate(all="ignore"):
+            of_modulus = np.abs(x.astype(np.longdouble) - y) / unit
+        finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(unit) & ((x != 0) | (y != 0))
+        distance = np.maximum(distance, np.where(finite, of_modulus, own))
+    return distance
 
 
 def is_mistaken(primitive: Primitive, operands: Sequence[np.ndarray]) -> Any:

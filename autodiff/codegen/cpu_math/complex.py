@@ -1,10 +1,9 @@
 """Functions of complex numbers, as pairs (real part, imaginary part) of `Value`s.
 
-`COMPLEX_FUNCTIONS` has each by name; `f(builder, re, im, ...) -> (re, im)`. They are built from the
-real functions of the library by formulas in which nothing cancels, so each part has few ulp of its
-own: at most 2.5 (sqrt, abs, log), 3 (exp), 4.5 (sin, cos) or 7 (tanh). Products and quotients
-are NumPy's own formulas, whose error is relative to the modulus. Zeros, infinities and NaN are
-NumPy's, which are those of ISO C, annex G, but for products and quotients.
+`COMPLEX_FUNCTIONS` has each by name; `f(builder, re, im) -> (re, im)`. They are built from the real
+functions of the library by formulas in which nothing cancels, so each part has few ulp of its own:
+at most 2.5 (sqrt, log), 3 (exp), 4.5 (sin, cos) or 7 (tanh). Zeros, infinities and NaN are NumPy's,
+which are those of ISO C, annex G. Other functions are made of these (codegen/complex_functions.py).
 """
 
 from __future__ import annotations
@@ -53,38 +52,6 @@ class _Masks:
         self.zero = b.fcmp("oeq", x, b.const(0.0, x.type))
         self.infinite = b.fcmp("oeq", size, infinity)
         self.strange = b.fcmp("uge", size, infinity)
-
-
-@_complex_function("multiply")
-def multiply(b: VectorBuilder, a: Value, ai: Value, c: Value, ci: Value) -> Pair:
-    """Return (a + i ai)(c + i ci) by the plain formula."""
-    real = b.fsub(b.fmul(a, c), b.fmul(ai, ci))
-    return real, b.fadd(b.fmul(a, ci), b.fmul(ai, c))
-
-
-@_complex_function("divide")
-def divide(b: VectorBuilder, a: Value, ai: Value, c: Value, ci: Value) -> Pair:
-    """Return (a + i ai)/(c + i ci) as NumPy does (Smith, Algorithm 116: Complex division, 1962)."""
-    one, size, size_i = b.const(1.0, c.type), b.fabs(c), b.fabs(ci)
-    wide = b.fcmp("oge", size, size_i)
-    larger, smaller = b.select(wide, c, ci), b.select(wide, ci, c)
-    ratio = b.fdiv(smaller, larger)
-    scale = b.fdiv(one, b.fadd(larger, b.fmul(smaller, ratio)))
-    # Wide: a + ai*ratio and ai - a*ratio. Else: a*ratio + ai and ai*ratio - a.
-    plain, plain_i = b.select(wide, a, ai), b.select(wide, ai, a)
-    real = b.fmul(b.fadd(plain, b.fmul(plain_i, ratio)), scale)
-    turned = b.fmul(b.select(wide, a, ai), ratio)
-    imaginary = b.select(wide, b.fsub(ai, turned), b.fsub(turned, a))
-    imaginary = b.fmul(imaginary, scale)
-    zero = b.const(0.0, c.type)
-    none = b.and_(b.fcmp("oeq", size, zero), b.fcmp("oeq", size_i, zero))
-    return b.select(none, b.fdiv(a, size), real), b.select(none, b.fdiv(ai, size), imaginary)
-
-
-@_complex_function("abs")
-def absolute(b: VectorBuilder, x: Value, y: Value) -> Pair:
-    """Return |x + i y|, and zero for the imaginary part."""
-    return b.call("hypot", x, y), b.const(0.0, x.type)
 
 
 def _halved_exponential(b: VectorBuilder, x: Value) -> tuple[Value, Callable[[Value], Value]]:
@@ -249,18 +216,17 @@ def sqrt(b: VectorBuilder, x: Value, y: Value) -> Pair:
     """Return the square root with a real part not below zero.
 
     t = sqrt((|x| + |z|)/2): t + i y/(2t) for x >= 0, else |y|/(2t) + i t with the sign of y (Kahan,
-    Branch cuts for complex elementary functions, 1987). Scaled by an even power of two.
+    Branch cuts for complex elementary functions, 1987). t is scaled by an even power of two.
     """
     type = x.type
     zero, half, infinity = b.const(0.0, type), b.const(0.5, type), b.const(np.inf, type)
     scaled, scaled_i, exponent = _scaled(b, x, y)
     size = b.fabs(scaled)
     t = b.sqrt(b.fmul(half, b.fadd(size, b.call("hypot", scaled, scaled_i))))
-    other = b.fdiv(b.fabs(scaled_i), b.fadd(t, t))
+    t = b.scale_by_power(t, b.fmul(exponent, half))
+    other = b.fdiv(b.fabs(y), b.fadd(t, t))
     of_x, of_y = _Masks(b, x), _Masks(b, y)
     other = b.select(b.and_(of_x.zero, of_y.zero), zero, other)
-    back = b.fmul(exponent, half)
-    t, other = b.scale_by_power(t, back), b.scale_by_power(other, back)
     # An infinite x, with y finite or NaN: the other part is 0 or NaN.
     beside = b.select(of_y.strange, b.const(np.nan, type), zero)
     t = b.select(of_x.infinite, infinity, t)
