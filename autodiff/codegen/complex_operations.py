@@ -368,12 +368,11 @@ class ComplexOperations:
         return self.math("sqrt", x)
 
     def math(self, name: str, *operands: Any) -> Any:
-        """Return a function of the math library; of complex values as NumPy makes it of others."""
-        dtype = next((x.dtype for x in operands if isinstance(x, Pair)), None)
-        if dtype is None:
+        """Return a function of the math library; of a complex value, of one operand."""
+        if not any(isinstance(x, Pair) for x in operands):
             return self.on_reals.math(name, *operands)
-        pairs = [x if isinstance(x, Pair) else self.constant(x, dtype) for x in operands]
-        parts = [part for x in pairs for part in parts_of(x)]
-        if name in COMPLEX_FORMULAS:
-            return of_parts(COMPLEX_FORMULAS[name](self.on_reals, *parts), dtype)
-        return of_parts(self.on_reals.complex_math(name, *parts), dtype)
+        (x,) = operands
+        formula = COMPLEX_FORMULAS.get(name)
+        if formula is None:
+            return of_parts(self.on_reals.complex_math(name, x.real, x.imag), x.dtype)
+        return of_parts(formula(self.on_reals, x.real, x.imag), x.dtype)

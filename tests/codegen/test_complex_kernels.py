@@ -125,12 +125,18 @@ def test_empty_arrays_are_left_to_numpy(shape):
 
 # ---- reductions
 
+
+def _shares(e: Any) -> Any:
+    return e / np.sum(np.abs(e), axis=-1, keepdims=True)
+
+
 ROWS = {
     "sum": lambda z: np.sum(z * z + 1.0, axis=-1),
     "product": lambda z: np.prod(z * 0.9, axis=-1),
     "mean": lambda z: np.mean(z * 1j, axis=-1),
     "norm": lambda z: z / np.sqrt(np.sum((z * np.conj(z)).real, axis=-1, keepdims=True)),
     "variance": lambda z: z - np.mean(z, axis=-1, keepdims=True) * np.exp(z),
+    "softmax": lambda z: _shares(np.exp(z - np.mean(z, axis=-1, keepdims=True))),
     "count": lambda z: np.sum(z.real > z.imag, axis=-1),
     "two": lambda z: (np.sum(np.sin(z), axis=-1) * 2.0, np.sin(z)),
 }
