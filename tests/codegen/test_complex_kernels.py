@@ -11,6 +11,7 @@ import autodiff as ad
 from autodiff import tree
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.cpu_kernels import KernelFunction, schedule_for_cpu
+from autodiff.schedule.reuse import LARGE
 from tests.codegen.elementwise_kernels import complex_of
 from tests.primitives.numeric import derivative, direction
 from tests.primitives.sampling import same_bits
@@ -273,6 +274,18 @@ def test_gradients_of_fused_functions_are_the_transposes(name):
     ((expected, error),) = derivative(lambda z: (np.asarray(loss(z)),), (z,), (t,))
     assert abs(np.sum((gradient * t).real) - expected) <= error + 1e-8
     assert count_kernels(ad.grad(loss), z) == 1
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_large_result_over_a_donated_argument_is_the_same(dtype):
+    z = drawn(LARGE // 8 + 5, dtype)
+    f = lambda v: np.sqrt(v) * v + np.conj(v)
+    expected = by_kernels(f, z)
+    with ad.override(kernels=True, reference=False):
+        donated = z.copy()
+        found = ad.jit(f, donate_argnums=0)(donated)
+    assert np.shares_memory(found, donated)
+    assert same_bits(found, expected)
 
 
 def test_loops_over_complex_numbers_run_kernels():
