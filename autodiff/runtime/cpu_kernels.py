@@ -25,6 +25,7 @@ from autodiff.codegen.cpu_kernels import (
     tile_of,
 )
 from autodiff.ir.graph import Eqn, Graph
+from autodiff.primitives.families import ANY
 from autodiff.runtime.cpu_jit import load
 from autodiff.runtime.host import host
 from autodiff.runtime.kernel_calls import (
@@ -94,7 +95,7 @@ def why_not_computed(eqn: Eqn) -> str | None:
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
     if primitive.combine is None:
-        return why_not_lowered(eqn)
+        return why_not_lowered(eqn, ANY)
     for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
         if is_float(dtype) and dtype.itemsize == 2:
             return f"{primitive.name} is on {dtype}, whose sums need a wider type"
