@@ -221,7 +221,8 @@ def _recent(pick: Pick, pool: Pool) -> int:
     return len(pool) - 1 - min(pick(len(pool)), pick(len(pool)))
 
 
-def _lines(primitive: Primitive) -> int | None:
+@cache
+def lines_of(primitive: Primitive) -> int | None:
     """Return how long a kernel of an operation is, None if there is none on any element type."""
     params = primitive.samples.params[0]
     for dtype in reversed(HELD):
@@ -241,7 +242,7 @@ def _operations() -> tuple[Primitive, ...]:
     """Return the elementwise operations, each as often as it is to be drawn."""
     found: list[Primitive] = []
     for name in names(is_elementwise):
-        lines = _lines(primitives[name])
+        lines = lines_of(primitives[name])
         times = 1 if lines is None else max(2, min(12, 240 // (lines + 1)))
         found += [primitives[name]] * times
     return tuple(found)

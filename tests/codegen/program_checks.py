@@ -14,8 +14,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -23,7 +24,7 @@ import numpy as np
 
 import autodiff as ad
 from autodiff.base import dtypes
-from autodiff.ir.evaluate import evaluate_equations, read
+from autodiff.ir.evaluate import evaluate, evaluate_equations, read
 from autodiff.ir.graph import Eqn, Graph, make_graph
 from autodiff.ir.primitive import primitives
 from autodiff.passes.pipeline import simplify
@@ -54,29 +55,33 @@ def mistakes(program: Program, *, target: str = "auto", contracted: bool = False
     made, arguments = program.graph()
     graph = simplify(made)
     plain = [np.array(x, order="C") for x in arguments]
+    error = _error(partial(evaluate, graph, (), plain))
     with ad.override(cpu_target=target, contract=False):
+        if error is not None:  # such as an integer to a negative power
+            found = _error(partial(Executable(made, compile_now=True), *arguments))
+            return [] if type(found) is type(error) else [f"raised {found!r}, not {error!r}"]
         alone = _one_by_one(graph, plain)
         # NumPy's own sums depend on how their operand lies in memory.
         given = arguments if alone.left <= {"shape", "elementwise"} else plain
         together = Executable(made, compile_now=True)(*given)
         wrong, differing = alone.wrong, _differences(together, alone.outputs)
         if differing and alone.sums:
-            stored = _stored(graph, plain)
+            stored = stored_values(graph, plain)
             wrong = wrong + stored.wrong
             differing = _differences(together, stored.outputs)
     wrong = wrong + differing
     if contracted:
         with ad.override(cpu_target=target, contract=True):
-            wrong = wrong + _stored(graph, plain, contracted=True).wrong
+            wrong = wrong + stored_values(graph, plain, contracted=True).wrong
     return wrong
 
 
 @dataclass(slots=True)
-class _Trial:
+class Trial:
     """What came of running a graph's equations: outputs, what is wrong with single equations.
 
-    `left` are the kinds of the operations left to NumPy; `sums` tells whether kernels combined
-    floats in an order of their own.
+    `left` are the kinds of the operations left to NumPy; `sums` tells whether kernels of one
+    equation each combined floats, in an order of their own.
     """
 
     outputs: list[np.ndarray]
@@ -85,12 +90,22 @@ class _Trial:
     sums: bool
 
 
-def _one_by_one(graph: Graph, arguments: Sequence[np.ndarray]) -> _Trial:
+def _error(run: Callable[[], Any]) -> Exception | None:
+    """Return what running a program raises: what NumPy refuses to compute."""
+    try:
+        with np.errstate(all="ignore"):
+            run()
+    except ValueError as error:
+        return error
+    return None
+
+
+def _one_by_one(graph: Graph, arguments: Sequence[np.ndarray]) -> Trial:
     """Run a graph by kernels of one equation each."""
     schedule = fuse(graph, why_not_computed, can_emit, unite=False)
     kernels = {v: e for e in schedule.graph.eqns if e.primitive is kernel for v in e.outputs}
     env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
-    trial = _Trial([], [], set(), False)
+    trial = Trial([], [], set(), False)
     for eqn in graph.eqns:
         taken = _evaluate(eqn, env)
         own = next((kernels[var] for var in eqn.outputs if var in kernels), None)
@@ -118,7 +133,7 @@ def _part_by_part(eqn: Eqn, taken: Sequence[np.ndarray], found: Sequence[Any]) -
     return trial.wrong + [f"parts of {eqn.primitive.name}, {text}" for text in differing]
 
 
-def _stored(graph: Graph, arguments: Sequence[np.ndarray], contracted: bool = False) -> _Trial:
+def stored_values(graph: Graph, arguments: Sequence[np.ndarray], contracted: bool = False) -> Trial:
     """Run a graph by fused kernels that store all their values."""
     values = tuple([var for eqn in graph.eqns for var in eqn.outputs])
     everything = make_graph(graph.inputs, (), graph.eqns, values)
@@ -127,7 +142,9 @@ def _stored(graph: Graph, arguments: Sequence[np.ndarray], contracted: bool = Fa
         stored = run_schedule(schedule, arguments, kernel_function)
     env: dict[Any, Any] = dict(zip(graph.inputs, arguments, strict=True))
     env.update(zip(values, map(np.asarray, stored), strict=True))
-    trial = _Trial([np.asarray(read(env, atom)) for atom in graph.outputs], [], set(), False)
+    outputs = [np.asarray(read(env, atom)) for atom in graph.outputs]
+    left = {eqn.primitive.kind for eqn in schedule.graph.eqns if eqn.primitive is not kernel}
+    trial = Trial(outputs, [], left, False)
     for eqn in graph.eqns:
         if why_not_computed(eqn) is None and eqn.primitive.strides is None:
             results = [env[var] for var in eqn.outputs]
