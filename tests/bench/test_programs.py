@@ -62,6 +62,14 @@ def test_a_worker_answers_each_line_with_a_time():
 # ---- the formulas against something independent
 
 
+def test_the_chain_has_the_operations_that_rows_say():
+    graph = ad.make_graph(formulas.chain(PEERS[OURS]))(np.ones(3))
+    assert len(graph.eqns) == 21
+    rows_of_chains = [w.name for w in WORKLOADS if w.name.startswith("chain")]
+    assert rows_of_chains
+    assert all(name.startswith("chain of 21 operations") for name in rows_of_chains)
+
+
 def test_a_call_less_a_put_is_the_spot_less_the_discounted_strike():
     random = np.random.default_rng(0)
     spot, strike, years = random.uniform(0.5, 2.0, (3, 50))
