@@ -1,7 +1,7 @@
 """From the start of a process to the first result of a jitted function.
 
-Bytecode is cached, as `pip install` leaves it. Compiled code is not, and then it is: on disk, where
-both libraries can keep it.
+Bytecode is cached, as `pip install` leaves it: an untimed first process fills the cache. Compiled
+code is not, and then it is: on disk, where both libraries can keep it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ def _starting(*, kept: bool) -> Callable[[Peer], Callable[[], float]]:
                 raise ChildProcessError(f"{peer.name} ended with {process.returncode}.")
             return taken
 
-        seconds()  # fills the caches
         return seconds
 
     return make

@@ -116,6 +116,15 @@ def test_times_are_read_from_the_clock_that_is_named(monkeypatch):
     assert found.measurements[workload.name][OURS].rounds == (5e5, 5e5)
 
 
+def test_the_first_call_is_not_timed_even_where_calls_report_their_time():
+    seconds = iter((9.0, 1.0, 2.0))
+    workload = Workload(
+        name="told", entrants={OURS: lambda peer: lambda: next(seconds)}, reports_time=True
+    )
+    found = measure([workload], [_peer(OURS)], rounds=2)
+    assert found.measurements["told"][OURS].rounds == (1e6, 2e6)
+
+
 def test_what_was_not_measured_is_an_error_that_names_it(results):
     with pytest.raises(NotMeasuredError, match="told by gone"):
         results.median("told", "gone")
