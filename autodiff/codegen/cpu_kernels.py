@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -47,6 +47,7 @@ from autodiff.codegen.operations import Operations, Typed, held_type, memory_typ
 from autodiff.codegen.scalar_types import Value
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Literal
+from autodiff.ir.primitive import CACHE_LIMIT, Primitive
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce
 from autodiff.schedule.target import Target
@@ -209,12 +210,20 @@ def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
 
 def instructions_of(value: Compute, spec: KernelSpec, target: Target) -> int:
     """Return how many instructions compute a value, as its rule writes them."""
+    taken = [x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x) for x in value.operands]
+    return instructions_for(value.primitive, tuple(taken), value.params, target)
+
+
+@lru_cache(maxsize=CACHE_LIMIT)
+def instructions_for(
+    primitive: Primitive,
+    operands: tuple[np.dtype, ...],
+    params: tuple[tuple[str, Any], ...],
+    target: Target,
+) -> int:
+    """Return how many instructions an elementwise operation takes on these types."""
     b = VectorBuilder(target, 1)
-    operands = []
-    for x in value.operands:
-        dtype = x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x)
-        operands.append(any_value(dtype))
-    lower(ComplexOperations(Operations(b)), value.primitive, operands, dict(value.params))
+    lower(ComplexOperations(Operations(b)), primitive, list(map(any_value, operands)), dict(params))
     return len(b.lines)
 
 

@@ -20,6 +20,7 @@ from autodiff.codegen.cpu_kernels import (
     CannotEmit,
     collapsed,
     emit_kernel,
+    instructions_for,
     is_costly,
     span_of,
     tile_of,
@@ -86,7 +87,20 @@ def schedule_for_cpu(graph: Graph) -> Schedule:
     """Return a simplified graph with kernels for the host's processor."""
     values = settings()
     unite = not values.no_fusion
-    return fuse(graph, why_not_computed, is_worth if unite else can_emit, unite=unite)
+    return fuse(
+        graph,
+        why_not_computed,
+        is_worth if unite else can_emit,
+        unite=unite,
+        instructions=_instructions,
+    )
+
+
+def _instructions(eqn: Eqn) -> int:
+    if eqn.primitive.kind != "elementwise":
+        return 1
+    operands = tuple([atom.aval.dtype for atom in eqn.inputs])
+    return instructions_for(eqn.primitive, operands, tuple(eqn.params.items()), host())
 
 
 def why_not_computed(eqn: Eqn) -> str | None:

@@ -19,6 +19,9 @@ from autodiff.schedule.kernel_spec import KernelSpec
 #: Points of a row from which on a kernel goes along rows.
 LONG_ROW = 64
 
+#: Instructions of a kernel at most: the time to compile it grows faster than its length.
+MOST_INSTRUCTIONS = 2_000
+
 #: Equations beyond which a graph is left as it is.
 LONGEST_GRAPH = 5_000
 
@@ -65,7 +68,12 @@ class Schedule:
 
 
 def fuse(
-    graph: Graph, refusal: Refusal, is_worth: Callable[[KernelSpec], bool], *, unite: bool = True
+    graph: Graph,
+    refusal: Refusal,
+    is_worth: Callable[[KernelSpec], bool],
+    *,
+    unite: bool = True,
+    instructions: Callable[[Eqn], int] = lambda eqn: 1,
 ) -> Schedule:
     """Replace equations by kernels that compute several of them without storing what is between.
 
@@ -79,24 +87,32 @@ def fuse(
         graph: a simplified graph without constants.
         refusal: why no kernel can compute an equation, None if one can.
         is_worth: whether a kernel is better than its equations one by one.
+        instructions: how many instructions an equation takes, of which a kernel has a most.
         unite: False makes every equation a kernel of its own, to compare with.
     """
     if len(graph.eqns) > LONGEST_GRAPH:
         reason = f"the graph has more than {LONGEST_GRAPH} equations"
         return Schedule(graph, (reason,))
-    return _Fusion(graph, refusal, is_worth, unite).schedule()
+    return _Fusion(graph, refusal, is_worth, unite, instructions).schedule()
 
 
 class _Fusion:
     """The groups as they grow. Sets of equations are bits of integers, by position."""
 
     def __init__(
-        self, graph: Graph, refusal: Refusal, is_worth: Callable[[KernelSpec], bool], unite: bool
+        self,
+        graph: Graph,
+        refusal: Refusal,
+        is_worth: Callable[[KernelSpec], bool],
+        unite: bool,
+        instructions: Callable[[Eqn], int],
     ) -> None:
         self.unite = unite
         self.graph = graph
         self.refusal = refusal
         self.is_worth = is_worth
+        self.instructions = instructions
+        self.length_of: dict[int, int] = {}  # instructions of equations, by position
         self.made_by: dict[Var, Eqn] = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.position = {id(eqn): i for i, eqn in enumerate(graph.eqns)}
         self.before: list[int] = []  # for each equation, those it depends on
@@ -205,6 +221,7 @@ class _Fusion:
         for group in candidates:
             try:
                 if taken is None:
+                    self._check_length([*group.eqns, eqn])
                     own = 1 << self.position[id(eqn)]
                     group.add(eqn, partial(self._check_order, group, own))
                     taken = group
@@ -216,11 +233,23 @@ class _Fusion:
 
     def _as_group(self, shape: tuple[int, ...], eqns: Sequence[Eqn]) -> Group:
         """Return equations as a group; raise `CannotJoin` if they cannot be one."""
+        self._check_length(eqns)
         group = Group(shape, self.made_by)
         for eqn in sorted(eqns, key=lambda member: self.position[id(member)]):
             group.add(eqn)
         self._check_order(group, 0)
         return group
+
+    def _check_length(self, eqns: Sequence[Eqn]) -> None:
+        """Raise `CannotJoin` if a kernel of equations would take too long to compile."""
+        total = 0
+        for eqn in eqns:
+            place = self.position[id(eqn)]
+            if place not in self.length_of:
+                self.length_of[place] = self.instructions(eqn)
+            total += self.length_of[place]
+        if total > MOST_INSTRUCTIONS:
+            raise CannotJoin(f"the kernel would have more than {MOST_INSTRUCTIONS} instructions")
 
     def _members(self, group: Group) -> int:
         """Return the equations of a group as bits."""

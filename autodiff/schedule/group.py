@@ -27,7 +27,7 @@ Refusal = Callable[[Eqn], str | None]
 
 
 #: Values that one kernel computes at most: compiling takes ever longer for longer code.
-MOST_VALUES = 100
+MOST_VALUES = 400
 
 #: Arrays that one kernel reads at most, each of which takes a register.
 MOST_LOADS = 24

@@ -12,7 +12,7 @@ from autodiff.ir.evaluate import evaluate
 from autodiff.ir.graph import Graph
 from autodiff.ir.verify import verify
 from autodiff.passes.pipeline import simplify
-from autodiff.schedule.fuse import Schedule, fuse, kernel
+from autodiff.schedule.fuse import MOST_INSTRUCTIONS, Schedule, fuse, kernel
 from autodiff.schedule.kernel_spec import KernelSpec, Reduce, in_rows, passes
 from tests.passes.programs import random_graph
 from tests.primitives.sampling import same_bits
@@ -242,3 +242,13 @@ def test_a_schedule_prints_its_kernels_and_refusals():
     assert "# not fused: sort (test_fuse.py:" in text
     assert kernel.name == "kernel"
     assert not any(isinstance(v, Reduce) for v in the_kernel(lambda x: x + 1.0, X).values)
+
+
+def test_a_kernel_has_a_most_of_instructions():
+    def f(x):
+        return np.cos(np.sin(np.exp(x) + 1.0))
+
+    assert len(list(fused(f, X).kernels())) == 1
+    half = fused(f, X, instructions=lambda eqn: MOST_INSTRUCTIONS // 2)
+    assert len(list(half.kernels())) == 2
+    assert any("instructions" in text for text in half.refusals)
