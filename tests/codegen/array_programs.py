@@ -25,8 +25,9 @@ import autodiff as ad
 import autodiff.numpy as anp
 from autodiff.api.trace import leaf_types, trace_function
 from autodiff.base import dtypes
-from autodiff.codegen.operations import Operations, Typed, held_type
-from autodiff.codegen.scalar_types import Value
+from autodiff.codegen.complex_operations import ComplexOperations
+from autodiff.codegen.cpu_kernels import any_value
+from autodiff.codegen.operations import Operations
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Graph
 from autodiff.ir.primitive import Primitive, primitives
@@ -231,8 +232,8 @@ def lines_of(primitive: Primitive) -> int | None:
             continue
         if not primitive.multiple_outputs and missing_rule(primitive, own, params) is None:
             b = VectorBuilder(AVX512, 1)
-            operands = [Typed(Value("%x", held_type(d)), d) for d in own]
-            lower(Operations(b), primitive, operands, params)
+            o = ComplexOperations(Operations(b))
+            lower(o, primitive, [any_value(d) for d in own], params)
             return len(b.lines)
     return None
 
@@ -449,6 +450,8 @@ def random_program(pick: Pick, most_steps: int = 6) -> Program:
             except (TypeError, ValueError, OverflowError):
                 continue  # an operation of other element types, a number these do not hold
             if isinstance(result, tuple):  # several outputs: the last is enough
+                continue
+            if dtypes.is_complex(result.dtype):
                 continue
             pool.append(result)
             steps.append(step)

@@ -78,12 +78,10 @@ def _compared(case: Case, found: Any, expected: Any) -> list[str]:
         return [f"{where}: {found.dtype}{found.shape}, not {expected.dtype}{expected.shape}"]
     if not dtypes.is_inexact(expected.dtype):
         bad, bound = found != expected, 0.0
-    elif dtypes.is_complex(expected.dtype):
-        bound = allowed_ulp(case.primitive, taken, case.params, expected.dtype)
-        bad = complex_distance(found, expected) > bound
     else:
         bound = allowed_ulp(case.primitive, taken, case.params, expected.dtype)
-        bad = ulp_distance(found, expected) > bound
+        is_complex = dtypes.is_complex(expected.dtype)
+        bad = (complex_distance if is_complex else ulp_distance)(found, expected) > bound
         bad &= ~np.asarray(is_mistaken(case.primitive, case.operands))
     if not np.any(bad):
         return []
