@@ -15,6 +15,7 @@ are short or their points lie apart in memory, neighbouring rows:
 
     for each block of as many rows as there are lanes:      blocks begin to end
         the same, point by point; reductions need nothing across the lanes
+        (short rows that lie one after another are turned in registers: cpu_short_rows.py)
 
 or, where one pass over such rows would jump through memory, a tile of blocks at a time:
 
@@ -42,6 +43,7 @@ from autodiff.base.source_info import short_line
 from autodiff.codegen.complex_operations import ComplexOperations, of_parts, parts_of
 from autodiff.codegen.cpu_memory import Held, Memory, element_text
 from autodiff.codegen.cpu_row_blocks import RowBlocks, rows_of_block
+from autodiff.codegen.cpu_short_rows import SHORT_ROW, ShortRows, are_turned
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.codegen.operations import Operations, Typed, held_type, memory_type
 from autodiff.codegen.scalar_types import Value
@@ -63,9 +65,6 @@ UNROLLED = 2
 
 #: Instructions beyond which a value is rather kept than computed again.
 COSTLY = 8
-
-#: Bytes up to which a row's points fill too little of a vector: lanes are rows.
-SHORT_ROW = 48
 
 #: Bytes from one point to the next from which on blocks of rows go over the points together.
 FAR = 1024
@@ -159,7 +158,7 @@ def lanes_are_rows(spec: KernelSpec, target: Target) -> bool:
         return False
     read = [load.strides for load in spec.loads if load.strides[-1]]
     apart = sum(strides[-1] != 1 for strides in read)
-    return spec.row_size * target.vector_bits <= 8 * width * SHORT_ROW or 2 * apart > len(read)
+    return spec.row_size <= SHORT_ROW or 2 * apart > len(read)
 
 
 def _width(spec: KernelSpec, target: Target) -> int:
@@ -174,6 +173,8 @@ def lanes_of(spec: KernelSpec, target: Target) -> int:
     """Return the lanes of a kernel's vectors."""
     width = _width(spec, target)
     if not lanes_are_rows(spec, target):
+        return width
+    if are_turned(spec, width):
         return width
     rows = spec.shape[spec.rows - 1]
     is_simple = not any(
@@ -253,6 +254,9 @@ class _Emitter:
         self.kept_in = self.needs.kept(self._is_costly)
         self.kept = {i: f"%kept{i}" for i in self.kept_in if self._fits(i)}
         self.block = self._block()
+        is_turned = self.across and are_turned(spec, self.lanes)
+        self.short_rows = ShortRows(self) if is_turned else None
+        self.unrolled = UNROLLED
         self.place = "0"  # of the row in its block
         self.row_values: dict[int, Held] = {}
         self.loads: list[str] = []  # addresses of the first point of the row
@@ -425,9 +429,12 @@ class _Emitter:
         if self.across:
             indices[-1] = scalar(f"mul i64 {indices[-1]}, {self.lanes}")
             whole = inner % self.lanes == 0
-            self.row_mask = (
-                None if whole else self.memory.mask(scalar(f"sub i64 {inner}, {indices[-1]}"))
-            )
+            if self.short_rows is not None and not whole:
+                last = inner - self.lanes
+                is_whole = scalar(f"icmp slt i64 {indices[-1]}, {last}")
+                indices[-1] = scalar(f"select i1 {is_whole}, i64 {indices[-1]}, i64 {last}")
+            elif not whole:
+                self.row_mask = self.memory.mask(scalar(f"sub i64 {inner}, {indices[-1]}"))
         return indices
 
     def _along_lanes(self, strides: Sequence[int]) -> int:
@@ -435,9 +442,14 @@ class _Emitter:
         return strides[self.spec.rows - 1] if self.across else strides[-1]
 
     def _row(self, span: tuple[str, str]) -> None:
+        if self.short_rows is not None:
+            self.short_rows.enter()
         for number in range(self.needs.last + 1):
             self._row_computations(number)
-            self._pass(number, span)
+            if self.short_rows is not None:
+                self.short_rows.go_over_points(number)
+            else:
+                self._pass(number, span)
         self._finish_row()
 
     def _finish_row(self) -> None:
@@ -644,10 +656,7 @@ class _Emitter:
                 dtype = spec.dtype_of(i)
                 known[i] = self.memory.load(self._buffer(i, index), dtype, 1, None)
             elif i < needs.first:
-                load = spec.loads[i]
-                place = self.memory.address(self.loads[i], load.dtype, (index, load.strides[-1]))
-                stride = self._along_lanes(load.strides)
-                known[i] = self.memory.load(place, load.dtype, stride, mask)
+                known[i] = self._loaded(i, index, mask)
             else:
                 value = spec.values[i - needs.first]
                 assert isinstance(value, Compute)
@@ -660,6 +669,11 @@ class _Emitter:
                 place = self.memory.address(self.stores[k], store.dtype, (index, store.strides[-1]))
                 self.memory.store(known[i], place, self._along_lanes(store.strides), mask)
         return known
+
+    def _loaded(self, i: int, index: str, mask: Value | None = None) -> Held:
+        load = self.spec.loads[i]
+        place = self.memory.address(self.loads[i], load.dtype, (index, load.strides[-1]))
+        return self.memory.load(place, load.dtype, self._along_lanes(load.strides), mask)
 
     def _buffer(self, i: int, index: str) -> str:
         """Return where a kept value of some points is; buffers have room for whole vectors."""

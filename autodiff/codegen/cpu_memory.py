@@ -143,7 +143,15 @@ class Memory:
         rest = f"i32 {align}, {masks} {chosen}, {vector} zeroinitializer"
         return b.assign(f"call {vector} @{full}({pointers} {addresses}, {rest})", stored)
 
+    def load_as_stored(self, address: str, stored: ScalarType) -> Value:
+        """Return neighbouring elements as they are in memory."""
+        return self._load_contiguous(address, stored, None, self.lanes)
+
     # ---- writing
+
+    def store_as_stored(self, x: Value, address: str) -> None:
+        """Write neighbouring elements that are as they are to be in memory."""
+        self._store(x, address, 1, None, self.lanes)
 
     def store(self, x: Held, address: str, stride: int, mask: Value | None) -> None:
         """Write elements `stride` apart, the first one at the address."""
