@@ -36,6 +36,7 @@ from tests.codegen.array_programs import Program
 from tests.codegen.error_bounds import (
     allowed_ulp,
     combination_bound,
+    complex_distance,
     depends_on_order,
     is_mistaken,
     ulp_distance,
@@ -194,11 +195,12 @@ def _is_near(
     eqn: Eqn, taken: Sequence[np.ndarray], found: np.ndarray, expected: np.ndarray, loose: bool
 ) -> np.ndarray:
     """Return where a result is as near to the reference's as the operation promises."""
-    if not dtypes.is_float(expected.dtype):
+    if not dtypes.is_inexact(expected.dtype):
         return np.asarray(found == expected)
     if eqn.primitive.kind == "elementwise":
         allowed = _allowed(eqn, taken, expected.dtype) + (1 if loose else 0)
-        return np.asarray(ulp_distance(found, expected) <= allowed)
+        distance = complex_distance if dtypes.is_complex(expected.dtype) else ulp_distance
+        return np.asarray(distance(found, expected) <= allowed)
     bound = combination_bound(eqn.primitive, taken, eqn.params) * (2 if loose else 1)
     with np.errstate(all="ignore"):
         apart = np.abs(found.astype(np.longdouble) - expected.astype(np.longdouble))
@@ -207,7 +209,7 @@ def _is_near(
 
 
 def _allowed(eqn: Eqn, taken: Sequence[np.ndarray], dtype: np.dtype) -> float:
-    if eqn.primitive.kind != "elementwise" or not dtypes.is_float(dtype):
+    if eqn.primitive.kind != "elementwise" or not dtypes.is_inexact(dtype):
         return 0.0
     return allowed_ulp(eqn.primitive, tuple([x.dtype for x in taken]), eqn.params, dtype)
 

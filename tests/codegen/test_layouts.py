@@ -17,7 +17,6 @@ from autodiff.base import dtypes
 from autodiff.ir.primitive import Primitive, primitives
 from autodiff.passes.pipeline import simplify
 from autodiff.primitives.lowering import missing_rule
-from autodiff.schedule.lowerable import LOWERED_KINDS
 from tests.codegen.array_programs import lines_of
 from tests.codegen.program_checks import stored_values
 from tests.primitives.sampling import (
@@ -76,7 +75,6 @@ def _lowered_types(primitive: Primitive, params: dict) -> list[tuple[np.dtype, .
         own
         for own in found
         if own is not None
-        and {dtypes.kind(d) for d in own} <= set(LOWERED_KINDS)
         and not primitive.multiple_outputs
         and missing_rule(primitive, own, params) is None
     ]
