@@ -57,7 +57,7 @@ def mistakes(program: Program, *, target: str = "auto", contracted: bool = False
     graph = simplify(made)
     plain = [np.array(x, order="C") for x in arguments]
     error = _error(partial(evaluate, graph, (), plain))
-    with ad.override(cpu_target=target, contract=False):
+    with ad.override(cpu_target=target, contract=False, kernels=True, reference=False):
         if error is not None:  # such as an integer to a negative power
             found = _error(partial(Executable(made, compile_now=True), *arguments))
             return [] if type(found) is type(error) else [f"raised {found!r}, not {error!r}"]

@@ -13,15 +13,9 @@ from autodiff import tree
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.cpu_kernels import (
     KernelFunction,
-    can_emit,
-    kernel_function,
     schedule_for_cpu,
-    why_not_computed,
 )
-from autodiff.schedule.fuse import fuse
 from autodiff.schedule.target import AVX2, SSE2
-from tests.passes.programs import random_program
-from tests.schedule.interpreter import run_schedule
 
 RANDOM = np.random.default_rng(7)
 TARGETS = {"host": "auto", "avx2": "avx2", "sse2": "sse2"}
@@ -328,24 +322,6 @@ def exactly_equal(found, expected):
     for x, y in zip(tree.leaves(found), tree.leaves(expected), strict=True):
         assert x.dtype == y.dtype
         assert x.tobytes() == y.tobytes() or np.array_equal(x, y, equal_nan=True)
-
-
-def all_by_kernels(f: Any, *args: Any, unite: bool) -> list[Any]:
-    """Return the outputs of a function's graph with a kernel for all that kernels can compute."""
-    graph = simplify(ad.make_graph(f)(*args))
-    schedule = fuse(graph, why_not_computed, can_emit, unite=unite)
-    return run_schedule(schedule, args, kernel_function)
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_fused_kernels_equal_kernels_of_one_operation_each_bit_for_bit(seed):
-    program = random_program(seed)
-    random = np.random.default_rng(seed)
-    x, y = random.normal(size=37), random.normal(size=37)
-    with ad.override(contract=False):
-        together = all_by_kernels(program, x, y, unite=True)
-        apart = all_by_kernels(program, x, y, unite=False)
-    exactly_equal(together, apart)
 
 
 @pytest.mark.parametrize("f", [softmax, norm, chain], ids=lambda f: f.__name__)

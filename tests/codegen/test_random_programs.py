@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_kernels_of_random_programs(first_seed):
     wrong = []
     for seed in range(first_seed, first_seed + BLOCK):
-        program = random_program(seeded(seed))
+        program = random_program(seeded(seed), most_steps=24 if seed % 40 == 39 else 6)
         found = mistakes(program, target=TARGETS[seed % 8], contracted=seed % 4 == 0)
         if found:
             wrong.append(

@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(5)
 
 
+@pytest.fixture(autouse=True)
+def _by_kernels():
+    with ad.override(kernels=True, reference=False):
+        yield
+
+
 def softmax(x):
     e = np.exp(x - np.max(x, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
@@ -84,7 +90,7 @@ def test_kernels_called_from_several_threads_and_from_within_each_other():
     together = Barrier(len(numbers))
 
     def work(k):
-        with ad.override(threads=3):
+        with ad.override(threads=3, kernels=True, reference=False):
             together.wait()
             return [outer(x, k) for _ in range(12)]
 
@@ -102,7 +108,7 @@ def _run(program: str, *arguments: str, **environment: str) -> str:
         text=True,
         check=False,
         timeout=120,
-        env=os.environ | environment,
+        env=os.environ | {"AUTODIFF_KERNELS": "1", "AUTODIFF_REFERENCE": "0"} | environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
