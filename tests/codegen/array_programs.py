@@ -37,11 +37,10 @@ from tests.primitives.sampling import arity, is_elementwise, names, own_types
 
 Pick = Callable[[int], int]
 
-#: Element types of the programs' values: the real ones.
-HELD = tuple(d for d in dtypes.SUPPORTED if not dtypes.is_complex(d))
-
 #: Element types of arguments, the common ones first: Hypothesis shrinks towards the first.
-_ARGUMENTS = sorted(HELD, key=lambda d: (d != np.float64, d != np.float32, not dtypes.is_float(d)))
+_ARGUMENTS = sorted(
+    dtypes.SUPPORTED, key=lambda d: (d != np.float64, d != np.float32, not dtypes.is_float(d))
+)
 
 #: Shapes of the arguments, but for axes left out or of size 1: few sizes, so that kernels recur.
 _SHAPES = (
@@ -157,8 +156,11 @@ class Argument:
 
     def array(self) -> np.ndarray:
         """Return the array, newly made."""
-        x = CONTENTS[self.contents](np.random.default_rng(self.seed), self.shape, self.dtype)
-        return LAYOUTS[self.layout](np.asarray(x, self.dtype))
+        rng, draw = np.random.default_rng(self.seed), CONTENTS[self.contents]
+        x = np.asarray(draw(rng, self.shape, dtypes.real_dtype(self.dtype)), self.dtype)
+        if dtypes.is_complex(self.dtype):
+            x.imag = draw(rng, self.shape, dtypes.real_dtype(self.dtype))
+        return LAYOUTS[self.layout](x)
 
     def __str__(self) -> str:
         shape = ", ".join(map(str, self.shape))
@@ -226,14 +228,11 @@ def _recent(pick: Pick, pool: Pool) -> int:
 def lines_of(primitive: Primitive) -> int | None:
     """Return how long a kernel of an operation is, None if there is none on any element type."""
     params = primitive.samples.params[0]
-    for dtype in reversed(HELD):
+    for dtype in dtypes.SUPPORTED[::-1]:
         own = own_types(primitive, dtype)
-        if own is None or any(map(dtypes.is_complex, own)):
-            continue
-        if not primitive.multiple_outputs and missing_rule(primitive, own, params) is None:
+        if own is not None and missing_rule(primitive, own, params) is None:
             b = VectorBuilder(AVX512, 1)
-            o = ComplexOperations(Operations(b))
-            lower(o, primitive, [any_value(d) for d in own], params)
+            lower(ComplexOperations(Operations(b)), primitive, [*map(any_value, own)], params)
             return len(b.lines)
     return None
 
@@ -284,7 +283,8 @@ def _fits(one: tuple[int, ...], other: tuple[int, ...], most: int) -> bool:
 
 
 def _cast(pick: Pick, pool: Pool, most: int) -> Step:
-    return Step("astype", (Place(_recent(pick, pool)),), (("dtype", HELD[pick(len(HELD))]),))
+    dtype = dtypes.SUPPORTED[pick(len(dtypes.SUPPORTED))]
+    return Step("astype", (Place(_recent(pick, pool)),), (("dtype", dtype),))
 
 
 def _reduction(pick: Pick, pool: Pool, most: int) -> Step | None:
@@ -450,8 +450,6 @@ def random_program(pick: Pick, most_steps: int = 6) -> Program:
             except (TypeError, ValueError, OverflowError):
                 continue  # an operation of other element types, a number these do not hold
             if isinstance(result, tuple):  # several outputs: the last is enough
-                continue
-            if dtypes.is_complex(result.dtype):
                 continue
             pool.append(result)
             steps.append(step)

@@ -25,7 +25,7 @@ import numpy as np
 import autodiff as ad
 from autodiff.base import dtypes
 from autodiff.ir.evaluate import evaluate, evaluate_equations, read
-from autodiff.ir.graph import Eqn, Graph, make_graph
+from autodiff.ir.graph import Eqn, Graph, Var, make_graph
 from autodiff.ir.primitive import primitives
 from autodiff.passes.pipeline import simplify
 from autodiff.primitives.lowering import ByReference
@@ -117,7 +117,7 @@ def _one_by_one(graph: Graph, arguments: Sequence[np.ndarray]) -> Trial:
         run = kernel_function(own.params["spec"])
         results = run(*[np.asarray(read(env, atom)) for atom in own.inputs])
         for var, found in zip(own.outputs, results, strict=True):
-            mistake = _compared(eqn, taken, found, np.asarray(env[var]))
+            mistake = _compared(eqn, var, taken, found, np.asarray(env[var]))
             if mistake and isinstance(eqn.primitive.lower, ByReference):
                 mistake = _part_by_part(eqn, taken, results)
             trial.wrong += mistake
@@ -151,7 +151,7 @@ def stored_values(graph: Graph, arguments: Sequence[np.ndarray], contracted: boo
             results = [env[var] for var in eqn.outputs]
             taken = _evaluate(eqn, env)
             for var, found in zip(eqn.outputs, results, strict=True):
-                trial.wrong += _compared(eqn, taken, found, np.asarray(env[var]), contracted)
+                trial.wrong += _compared(eqn, var, taken, found, np.asarray(env[var]), contracted)
                 env[var] = found
     return trial
 
@@ -169,12 +169,13 @@ def _evaluate(eqn: Eqn, env: dict[Any, Any]) -> list[np.ndarray]:
 
 def _compared(
     eqn: Eqn,
+    var: Var,
     taken: Sequence[np.ndarray],
     found: np.ndarray,
     expected: np.ndarray,
     contracted: bool = False,
 ) -> list[str]:
-    """Return how the result of an equation on operands `taken` differs from the reference's."""
+    """Return how the result `var` of an equation on operands `taken` is not the reference's."""
     name = f"{eqn.primitive.name}{[str(x.dtype) for x in taken]}"
     if (found.dtype, found.shape) != (expected.dtype, expected.shape):
         return [f"{name}: {found.dtype}{found.shape}, not {expected.dtype}{expected.shape}"]
@@ -182,7 +183,7 @@ def _compared(
     if not np.all(near):
         near = near | is_mistaken(eqn.primitive, taken) | _is_open(eqn, taken, near)
     if not np.all(near) and (contracted or _allowed(eqn, taken, found.dtype)):
-        near = near | _is_near_others(eqn, taken, found)
+        near = near | _is_near_others(eqn, taken, found, eqn.outputs.index(var))
     if np.all(near):
         return []
     at = tuple(np.argwhere(~near)[0])
@@ -203,7 +204,7 @@ def _is_near(
         return np.asarray(distance(found, expected) <= allowed)
     bound = combination_bound(eqn.primitive, taken, eqn.params) * (2 if loose else 1)
     with np.errstate(all="ignore"):
-        apart = np.abs(found.astype(np.longdouble) - expected.astype(np.longdouble))
+        apart = np.abs(_widened(found) - _widened(expected))
     same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     return np.asarray(same | (apart <= bound) | np.isinf(bound))
 
@@ -214,30 +215,47 @@ def _allowed(eqn: Eqn, taken: Sequence[np.ndarray], dtype: np.dtype) -> float:
     return allowed_ulp(eqn.primitive, tuple([x.dtype for x in taken]), eqn.params, dtype)
 
 
-def _is_near_others(eqn: Eqn, taken: Sequence[np.ndarray], found: np.ndarray) -> np.ndarray:
+def _is_near_others(
+    eqn: Eqn, taken: Sequence[np.ndarray], found: np.ndarray, position: int
+) -> np.ndarray:
     """Return where a result is near to what the reference gives for operands two units off.
 
     The mixed forward and backward error (Higham 2002, section 1.5): of functions that have zeros,
     neither the reference nor the kernels are exact relative to a result near one.
     """
-    options = []
-    for x in taken:
-        options.append([x])
-        if dtypes.is_float(x.dtype):
-            for end in (-np.inf, np.inf):
-                step = primitives["nextafter"].reference
-                options[-1].append(step(step(x, x.dtype.type(end)), x.dtype.type(end)))
     with np.errstate(all="ignore"):
+        options = [_neighbours(x) for x in taken]
         results = [eqn.primitive.reference(*xs, **eqn.params) for xs in product(*options)]
+        if eqn.primitive.multiple_outputs:
+            results = [y[position] for y in results]
         stacked = np.stack([np.broadcast_to(y, found.shape) for y in results])
         among = np.any((stacked == found) | (np.isnan(stacked) & np.isnan(found)), axis=0)
-        if not dtypes.is_float(found.dtype):
+        if not dtypes.is_inexact(found.dtype):
             return among
-        wide = stacked.astype(np.longdouble)
         units = 1 + _allowed(eqn, taken, found.dtype)
         slack = units * np.max(np.spacing(np.abs(stacked)).astype(np.longdouble), axis=0)
-        low, high = np.min(wide, axis=0) - slack, np.max(wide, axis=0) + slack
-        return among | ((low <= found) & (found <= high))
+        wide, own = _widened(stacked), _widened(found)
+        if dtypes.is_complex(found.dtype):
+            spread = np.max(np.abs(wide - wide[0]), axis=0)
+            return among | (np.abs(own - wide[0]) <= spread + slack)
+        return among | (
+            (np.min(wide, axis=0) - slack <= own) & (own <= np.max(wide, axis=0) + slack)
+        )
+
+
+def _widened(x: np.ndarray) -> np.ndarray:
+    return x.astype(np.clongdouble if dtypes.is_complex(x.dtype) else np.longdouble)
+
+
+def _neighbours(x: np.ndarray) -> list[np.ndarray]:
+    """Return an array, and those two units off; of complex numbers in all four directions."""
+    if dtypes.is_complex(x.dtype):
+        step = 2 * np.spacing(np.abs(x))
+        return [x, *[(x + turn * step).astype(x.dtype) for turn in (1, -1, 1j, -1j)]]
+    if not dtypes.is_float(x.dtype):
+        return [x]
+    step, ends = primitives["nextafter"].reference, (x.dtype.type(-np.inf), x.dtype.type(np.inf))
+    return [x, *[step(step(x, end), end) for end in ends]]
 
 
 def _is_open(eqn: Eqn, taken: Sequence[np.ndarray], near: np.ndarray) -> np.ndarray:
@@ -249,7 +267,7 @@ def _is_open(eqn: Eqn, taken: Sequence[np.ndarray], near: np.ndarray) -> np.ndar
     is_open = np.zeros(near.shape, bool)
     if eqn.primitive.kind != "elementwise":
         return is_open
-    x, to = taken[0], eqn.outputs[0].aval.dtype
+    x, to = np.real(taken[0]), eqn.outputs[0].aval.dtype
     if eqn.primitive is primitives["cast"] and dtypes.is_integer(to) and dtypes.is_float(x.dtype):
         limits, whole = np.iinfo(to), np.trunc(x.astype(np.longdouble))
         is_open = is_open | ~((whole >= limits.min) & (whole <= limits.max))
