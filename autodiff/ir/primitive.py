@@ -100,6 +100,7 @@ class Primitive:
     `dtypes` lists the kinds of element type it takes (b, i, u, f, c). `public` is the name under
     which `autodiff.numpy` offers it, `numpy` the functions it stands for when they meet a tracer.
     `ulp` maps a type's name to the largest error against the reference, in units in the last place.
+    `odd`, `even`: the value changes its sign and nothing else, or nothing, with that of an operand.
     `lower_for(dtype)` tells whether `lower` takes an element type; None: all that kernels hold.
     `prepared(*avals, **params)` is the reference with all done beforehand that depends on types.
     """
@@ -115,6 +116,8 @@ class Primitive:
     not_differentiable: str | None = None
     multiple_outputs: bool = False
     commutative: bool = False
+    odd: bool = False
+    even: bool = False
     view: bool = False
     strides: Callable[..., tuple[Sequence[int], int] | None] | None = None
     combine: Callable[..., Any] | None = None

@@ -84,6 +84,7 @@ positive = elementwise(
 multiply = elementwise(
     "multiply",
     np.multiply,
+    odd=True,
     doc="Product, element by element.",
     jvp=(lambda t, out, x, y: t * y, lambda t, out, x, y: x * t),
     transpose=(lambda ct, x, y: ct * y, lambda ct, x, y: x * ct),
@@ -200,6 +201,7 @@ def quotient_of_tangent(t: Any, y: Any) -> Any:
 divide = elementwise(
     "divide",
     np.divide,
+    odd=True,
     doc="Quotient, element by element; integers give float64 as in NumPy.",
     # d/dy (x / y) = -(x / y) / y: written by the quotient, which cannot overflow where y**2 would.
     jvp=(
@@ -218,6 +220,7 @@ divide = elementwise(
 absolute = elementwise(
     "absolute",
     np.absolute,
+    even=True,
     doc="Absolute value; of a complex number its modulus. The derivative at 0 is 0.",
     jvp=lambda t, out, x: (
         real(t * conjugate(sign(x))) if dtypes.is_complex(x.dtype) else t * sign(x)
@@ -248,6 +251,7 @@ sign = elementwise(
 reciprocal = elementwise(
     "reciprocal",
     np.reciprocal,
+    odd=True,
     doc="1 / x.",
     jvp=lambda t, out, x: guarded_multiply(t, negative(out / x)),
     dtypes=NUMERIC,
@@ -258,6 +262,7 @@ reciprocal = elementwise(
 square = elementwise(
     "square",
     np.square,
+    even=True,
     doc="x * x.",
     jvp=lambda t, out, x: t * (2 * x),
     dtypes=NUMERIC,
@@ -478,6 +483,7 @@ def _hypot_factor(x: Any, out: Any) -> Any:
 hypot = elementwise(
     "hypot",
     np.hypot,
+    even=True,
     doc="sqrt(x**2 + y**2) without overflow. The derivative at (0, 0) is 0.",
     jvp=(
         lambda t, out, x, y: t * _hypot_factor(x, out),

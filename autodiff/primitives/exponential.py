@@ -86,6 +86,7 @@ sqrt = elementwise(
 cbrt = elementwise(
     "cbrt",
     np.cbrt,
+    odd=True,
     doc="Cube root. The derivative at 0 is inf.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / (3 * (out * out))),
     dtypes="biuf",

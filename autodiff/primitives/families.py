@@ -487,6 +487,8 @@ def elementwise(
     dtypes: str = ANY,
     not_differentiable: str | None = None,
     commutative: bool = False,
+    odd: bool = False,
+    even: bool = False,
     operator: str | None = None,
     public: str | bool = True,
     numpy: tuple[Any, ...] | None = None,
@@ -502,7 +504,7 @@ def elementwise(
 
     `jvp`: one rule `(t, out, *operands, **params) -> tangent` per operand (a bare function for one
     operand; None: zero derivative). `transpose`: likewise `(ct, *operands) -> ct`, for operations
-    linear in that operand. `simplify`, `recurrence`, `lower`, `lower_for`: see ir/primitive.py;
+    linear in that operand. `odd`, `even` and the fields after `outputs`: see ir/primitive.py;
     an operation whose reference is an expression needs no `lower` (lowering.py). `promote`: operand
     types to (own operand types, result types); a NumPy ufunc as reference brings its own.
     `operator`: the Python operator (`"add"` for `__add__`).
@@ -533,6 +535,8 @@ def elementwise(
             not_differentiable=not_differentiable,
             multiple_outputs=outputs > 1,
             commutative=commutative,
+            odd=odd,
+            even=even,
             operator=operator,
             call=partial(_record_elementwise, promote),
             public=(name if public is True else public) or None,

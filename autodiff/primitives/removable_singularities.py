@@ -88,6 +88,7 @@ def _lower_sinc(o: Any, x: Any) -> Any:
 sinc = elementwise(
     "sinc",
     lambda x: np.sinc(x),
+    even=True,
     doc="sin(pi x) / (pi x), 1 at 0.",
     promote=_sinc_type,
     jvp=lambda t, out, x: t * sinc_derivative(x, order=1),

@@ -23,6 +23,7 @@ trunc = _rounding(
 rint = elementwise(
     "rint",
     np.rint,
+    odd=True,
     doc="Nearest integer, halves to even.",
     jvp=lambda t, out, x: None,
     samples=Samples(points=_POINTS),

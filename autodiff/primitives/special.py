@@ -102,6 +102,7 @@ def _gaussian(x: Any, *, divisor: int) -> Any:
 gaussian = elementwise(
     "gaussian",
     _gaussian,
+    even=True,
     doc="exp(-x**2 / divisor), exact to the last places in the tails.",
     promote=float_type,
     # 0 where the exponential has vanished, at infinity too
@@ -120,6 +121,7 @@ gaussian = elementwise(
 erf = elementwise(
     "erf",
     lambda x: special("erf", x),
+    odd=True,
     doc="Error function, 2 / sqrt(pi) times the integral of exp(-u**2) from 0 to x.",
     promote=float_type,
     jvp=lambda t, out, x: t * (gaussian(x, divisor=1) * (2 / _SQRT_PI)),
@@ -320,6 +322,7 @@ def _logistic_derivative(x: Any) -> Any:
 logistic_derivative = elementwise(
     "logistic_derivative",
     _logistic_derivative,
+    even=True,
     doc="logistic(x) * (1 - logistic(x)), exact to the last places in both tails.",
     promote=float_type,
     jvp=lambda t, out, x: t * (out * negative(tanh(x * 0.5))),

@@ -19,6 +19,7 @@ _HYPERBOLIC = Samples(span=(-3.0, 3.0), points=(-0.0, 0.0, 1e-8, 20.0, 88.0, np.
 sin = elementwise(
     "sin",
     np.sin,
+    odd=True,
     doc="Sine; x in radians.",
     jvp=lambda t, out, x: t * cos(x),
     samples=_CIRCLE,
@@ -27,6 +28,7 @@ sin = elementwise(
 cos = elementwise(
     "cos",
     np.cos,
+    even=True,
     doc="Cosine; x in radians.",
     jvp=lambda t, out, x: t * negative(sin(x)),
     samples=_CIRCLE,
@@ -35,6 +37,7 @@ cos = elementwise(
 tan = elementwise(
     "tan",
     np.tan,
+    odd=True,
     doc="Tangent; x in radians.",
     jvp=lambda t, out, x: t * (1 + out * out),
     samples=Samples(span=(-1.4, 1.4), points=(-0.0, 0.0, 1e-8, 0.5)),
@@ -43,6 +46,7 @@ tan = elementwise(
 arcsin = elementwise(
     "arcsin",
     np.arcsin,
+    odd=True,
     doc="Inverse sine, in radians.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / sqrt((1 - x) * (1 + x))),
     numpy=(np.arcsin, np.asin),
@@ -61,6 +65,7 @@ arccos = elementwise(
 arctan = elementwise(
     "arctan",
     np.arctan,
+    odd=True,
     doc="Inverse tangent, in radians.",
     jvp=lambda t, out, x: t / (1 + x * x),
     numpy=(np.arctan, np.atan),
@@ -93,6 +98,7 @@ arctan2 = elementwise(
 sinh = elementwise(
     "sinh",
     np.sinh,
+    odd=True,
     doc="Hyperbolic sine.",
     jvp=lambda t, out, x: guarded_multiply(t, cosh(x)),
     samples=_HYPERBOLIC,
@@ -101,6 +107,7 @@ sinh = elementwise(
 cosh = elementwise(
     "cosh",
     np.cosh,
+    even=True,
     doc="Hyperbolic cosine.",
     jvp=lambda t, out, x: guarded_multiply(t, sinh(x)),
     samples=_HYPERBOLIC,
@@ -118,6 +125,7 @@ def _tanh_derivative(x: Any) -> Any:
 tanh_derivative = elementwise(
     "tanh_derivative",
     _tanh_derivative,
+    even=True,
     doc="1 - tanh(x)**2, exact to the last places where tanh(x) is almost 1.",
     jvp=lambda t, out, x: t * (out * tanh(x) * -2),
     promote=lambda operands: (operands, operands),
@@ -139,6 +147,7 @@ def _slope_of_tanh(x: Any) -> Any:
 tanh = elementwise(
     "tanh",
     np.tanh,
+    odd=True,
     doc="Hyperbolic tangent.",
     jvp=lambda t, out, x: t * _slope_of_tanh(x),
     samples=_HYPERBOLIC,
@@ -147,6 +156,7 @@ tanh = elementwise(
 arcsinh = elementwise(
     "arcsinh",
     np.arcsinh,
+    odd=True,
     doc="Inverse hyperbolic sine.",
     jvp=lambda t, out, x: t / sqrt(x * x + 1),
     numpy=(np.arcsinh, np.asinh),
@@ -165,6 +175,7 @@ arccosh = elementwise(
 arctanh = elementwise(
     "arctanh",
     np.arctanh,
+    odd=True,
     doc="Inverse hyperbolic tangent.",
     jvp=lambda t, out, x: guarded_multiply(t, 1 / ((1 - x) * (1 + x))),
     numpy=(np.arctanh, np.atanh),

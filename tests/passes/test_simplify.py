@@ -249,3 +249,33 @@ def test_complex_products_are_compared_in_order():
     z = np.array([1 + 2j])
     after = common_subexpressions(_graph(lambda x, y: x * y + y * x, z, z))
     assert _operations(after) == ["multiply", "multiply", "add"]
+
+
+def test_what_is_equal_but_for_its_sign_is_computed_once():
+    def f(x, y):
+        z = x * y
+        return (
+            np.sin(z),
+            np.sin(-z),
+            np.cos(-z),
+            np.cos(z),
+            np.tanh((-x) * y / 3.0),
+            np.tanh(z / -3.0),
+        )
+
+    x, y = np.linspace(-2.0, 3.0, 6), np.linspace(0.5, 1.5, 6)
+    graph = simplify(ad.make_graph(f)(x, y))
+    names = [eqn.primitive.name for eqn in graph.eqns]
+    assert [names.count(n) for n in ("sin", "cos", "multiply")] == [1, 1, 1]
+    for found, expected in zip(ad.jit(f)(x, y), f(x, y), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_signs_count_for_integers_and_for_what_is_neither_odd_nor_even():
+    def f(x, n):
+        return np.exp(x), np.exp(-x), np.abs(n), np.abs(-n), np.arccos(x), np.arccos(-x)
+
+    arguments = np.linspace(-0.5, 0.5, 5), np.array([1, -128, 3], np.int8)
+    graph = simplify(ad.make_graph(f)(*arguments))
+    names = [eqn.primitive.name for eqn in graph.eqns]
+    assert [names.count(n) for n in ("exp", "absolute", "arccos")] == [2, 2, 2]
