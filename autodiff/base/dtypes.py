@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -60,6 +61,21 @@ def is_integer(dtype: np.dtype) -> bool:
 def is_bool(dtype: np.dtype) -> bool:
     """Return whether `dtype` is bool."""
     return kind(dtype) == "b"
+
+
+def bound(dtype: np.dtype, sign: int) -> Any:
+    """Return the smallest (-1) or largest (1) number of a type, infinite if one is: in both parts.
+
+    >>> bound(np.dtype("int8"), -1), bound(np.dtype("float32"), 1)
+    (np.int8(-128), np.float32(inf))
+    """
+    if is_bool(dtype):
+        return dtype.type(sign > 0)
+    if is_integer(dtype):
+        limits = np.iinfo(dtype)
+        return dtype.type(limits.max if sign > 0 else limits.min)
+    infinite = sign * np.inf
+    return dtype.type(complex(infinite, infinite) if is_complex(dtype) else infinite)
 
 
 @cache

@@ -23,17 +23,18 @@ or, where one pass over such rows would jump through memory, a tile of blocks at
         for each point: for each block of the tile: loads, values, accumulators kept on the stack
         for each block of the tile: values in rows
 
-Where there is a single row and no reduction, begin to end are points. A value that costs much and
-is needed in several passes is kept in a buffer on the stack; others are computed again. Sizes and
-strides of the index space are constants of the text.
+Running results are carried from step to step like accumulators (cpu_scans.py); in blocks they are
+made with lanes as points, else with rows as lanes or one point at a time.
+
+Where there is a single row and no reduction or scan, begin to end are points. A value that costs
+much and is needed in several passes is kept in a buffer on the stack; others are computed again.
+Sizes and strides of the index space are constants of the text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import lru_cache, partial
-from math import prod
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,17 +42,34 @@ import numpy as np
 from autodiff.base import dtypes
 from autodiff.base.source_info import short_line
 from autodiff.codegen.complex_operations import ComplexOperations, of_parts, parts_of
+from autodiff.codegen.cpu_indexed import Indexed
+from autodiff.codegen.cpu_layout import (
+    COSTLY,
+    UNROLLED,
+    instructions_of,
+    is_costly,
+    lanes_are_rows,
+    lanes_of,
+    tile_of,
+)
 from autodiff.codegen.cpu_memory import Held, Memory, element_text
 from autodiff.codegen.cpu_row_blocks import RowBlocks, rows_of_block
-from autodiff.codegen.cpu_short_rows import SHORT_ROW, ShortRows, are_turned
+from autodiff.codegen.cpu_scans import Scans
+from autodiff.codegen.cpu_short_rows import ShortRows, are_turned
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.codegen.operations import Operations, Typed, held_type, memory_type
+from autodiff.codegen.operations import Operations, Typed
 from autodiff.codegen.scalar_types import Value
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Literal
-from autodiff.ir.primitive import CACHE_LIMIT, Primitive
 from autodiff.primitives.lowering import lower
-from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce
+from autodiff.schedule.kernel_spec import (
+    Compute,
+    Gather,
+    KernelSpec,
+    Operand,
+    Reduce,
+    Scan,
+)
 from autodiff.schedule.target import Target
 
 _BOOL = np.dtype(bool)
@@ -59,72 +77,11 @@ _BOOL = np.dtype(bool)
 #: Bytes that may be kept on the stack for one value.
 KEPT_BYTES = 1 << 16
 
-#: Vectors of points that a pass with a reduction works on at a time, each with accumulators of its
-#: own. It is the same whatever else the pass computes: so a sum is rounded alike in all kernels.
-UNROLLED = 2
-
-#: Instructions beyond which a value is rather kept than computed again.
-COSTLY = 8
-
-#: Bytes from one point to the next from which on blocks of rows go over the points together.
-FAR = 1024
-
-#: Bytes of the accumulators of a tile.
-TILE_BYTES = 1 << 14
+#: Points at a time of a kernel that updates elements one by one.
+UPDATES = 4
 
 #: Values up to which a step of a tile is short: its accumulators are read more seldom.
 FEW_VALUES = 8
-
-#: Registers that a vector of rows fills where little is computed: more is read in one go.
-REGISTERS = 4
-
-
-class CannotEmit(Exception):
-    """Why a kernel cannot be emitted; the text is the stated reason."""
-
-
-def collapsed(spec: KernelSpec) -> KernelSpec:
-    """Return the same kernel with axes joined that all loads and stores go through as one.
-
-    Raises:
-        CannotEmit: points of a row are not one axis, and there is a reduction.
-    """
-    rows = spec.rows if spec.reduces else len(spec.shape)
-    maps = [*[load.strides for load in spec.loads], *[store.strides for store in spec.stores]]
-    parts = [_joined(spec.shape, maps, 0, rows), _joined(spec.shape, maps, rows, len(spec.shape))]
-    if spec.reduces and len(parts[1]) > 1:
-        raise CannotEmit("the points of a row are not one axis for all of its operands")
-    if not spec.reduces:  # the last axis is the points of a row, the others number rows
-        parts = [parts[0][:-1], parts[0][-1:]]
-    groups = [*parts[0], *(parts[1] or [[]])]
-    shape = tuple(prod(spec.shape[i] for i in group) for group in groups)
-
-    def along(strides: Sequence[int]) -> tuple[int, ...]:
-        return tuple(strides[group[-1]] if group else 0 for group in groups)
-
-    return KernelSpec(
-        shape,
-        len(parts[0]),
-        tuple(replace(load, strides=along(load.strides)) for load in spec.loads),
-        spec.values,
-        tuple(replace(store, strides=along(store.strides)) for store in spec.stores),
-        spec.total,
-    )
-
-
-def _joined(
-    shape: Sequence[int], maps: Sequence[Sequence[int]], start: int, stop: int
-) -> list[list[int]]:
-    """Return groups of axes that can be gone through as one, axes of size 1 left out."""
-    groups: list[list[int]] = []
-    for axis in range(start, stop):
-        if shape[axis] == 1:
-            continue
-        if groups and all(m[groups[-1][-1]] == m[axis] * shape[axis] for m in maps):
-            groups[-1].append(axis)
-        else:
-            groups.append([axis])
-    return groups
 
 
 def emit_kernel(spec: KernelSpec, target: Target, name: str, contract: bool = True) -> str:
@@ -137,102 +94,6 @@ def emit_kernel(spec: KernelSpec, target: Target, name: str, contract: bool = Tr
         contract: whether a product and a sum may be rounded once (fused multiply-add).
     """
     return _Emitter(spec, target, name, contract).module()
-
-
-def span_of(spec: KernelSpec, target: Target) -> int:
-    """Return how many rows, blocks of rows or points there are to be divided over begin to end."""
-    if lanes_are_rows(spec, target):
-        *outer, inner = spec.shape[: spec.rows]
-        lanes = lanes_of(spec, target)
-        return prod(outer) * -(-inner // lanes)
-    is_one_row = spec.row_count == 1 and not spec.reduces
-    return spec.row_size if is_one_row else spec.row_count
-
-
-def lanes_are_rows(spec: KernelSpec, target: Target) -> bool:
-    """Return whether the lanes of a vector are neighbouring rows, not points of one row."""
-    if not spec.reduces or not spec.rows or spec.total is not None:
-        return False
-    width = _width(spec, target)
-    if spec.shape[spec.rows - 1] < width:
-        return False
-    read = [load.strides for load in spec.loads if load.strides[-1]]
-    apart = sum(strides[-1] != 1 for strides in read)
-    return spec.row_size <= SHORT_ROW or 2 * apart > len(read)
-
-
-def _width(spec: KernelSpec, target: Target) -> int:
-    """Return how many elements of the widest type fill a register; complex ones fill two."""
-    held = [spec.dtype_of(i) for i in range(len(spec.loads) + len(spec.values))]
-    sizes = [dtypes.real_dtype(dtype).itemsize for dtype in held]
-    wide = [size if size > 2 else 4 for size in sizes]  # half precisions are computed in single
-    return max(1, target.vector_bits // (8 * max(wide, default=4)))
-
-
-def lanes_of(spec: KernelSpec, target: Target) -> int:
-    """Return the lanes of a kernel's vectors."""
-    width = _width(spec, target)
-    if not lanes_are_rows(spec, target):
-        return width
-    if are_turned(spec, width):
-        return width
-    rows = spec.shape[spec.rows - 1]
-    is_simple = not any(
-        isinstance(value, Compute) and is_costly(value, spec, target) for value in spec.values
-    )
-    times = REGISTERS if is_simple else 1
-    while times > 1 and times * width > rows:
-        times //= 2
-    return times * width
-
-
-def tile_of(spec: KernelSpec, target: Target) -> int:
-    """Return how many blocks of rows go over the points together, which reads memory in order."""
-    if not lanes_are_rows(spec, target):
-        return 1
-    needs = Needs(spec)
-    reductions = needs.reductions(0).values()
-    is_far = any(abs(x.strides[-1]) * x.dtype.itemsize >= FAR for x in spec.loads)
-    computed = [needs.passes[i] for i in needs.computed_in_rows()]
-    if needs.last > 0 or not reductions or not is_far or 0 in computed:
-        return 1
-    parts = [dtypes.real_dtype(value.dtype) for value in reductions]
-    if any(held_type(part).bits > memory_type(part).bits for part in parts):
-        return 1  # an accumulator of half precision is held in single
-    lanes = lanes_of(spec, target)
-    size = sum(UNROLLED * lanes * value.dtype.itemsize for value in reductions)
-    return max(1, min(-(-spec.shape[spec.rows - 1] // lanes), TILE_BYTES // size))
-
-
-def is_costly(value: Compute, spec: KernelSpec, target: Target) -> bool:
-    """Return whether a value takes more than some instructions."""
-    return instructions_of(value, spec, target) > COSTLY
-
-
-def instructions_of(value: Compute, spec: KernelSpec, target: Target) -> int:
-    """Return how many instructions compute a value, as its rule writes them."""
-    taken = [x.aval.dtype if isinstance(x, Literal) else spec.dtype_of(x) for x in value.operands]
-    return instructions_for(value.primitive, tuple(taken), value.params, target)
-
-
-@lru_cache(maxsize=CACHE_LIMIT)
-def instructions_for(
-    primitive: Primitive,
-    operands: tuple[np.dtype, ...],
-    params: tuple[tuple[str, Any], ...],
-    target: Target,
-) -> int:
-    """Return how many instructions an elementwise operation takes on these types."""
-    b = VectorBuilder(target, 1)
-    lower(ComplexOperations(Operations(b)), primitive, list(map(any_value, operands)), dict(params))
-    return len(b.lines)
-
-
-def any_value(dtype: np.dtype) -> Held:
-    """Return a value of an element type of which nothing is known."""
-    part = dtypes.real_dtype(dtype)
-    one = Typed(Value("%x", held_type(part)), part)
-    return of_parts([one, one] if dtypes.is_complex(dtype) else [one], dtype)
 
 
 class _Emitter:
@@ -248,6 +109,8 @@ class _Emitter:
         self.b.contract = contract
         self.o = ComplexOperations(Operations(self.b))
         self.memory = Memory(self.b, self.o)
+        self.scans = Scans(self.o)
+        self.indexed = Indexed(self)
         self.needs = Needs(spec)
         self.points = spec.row_size
         self.tile = tile_of(spec, target)
@@ -268,7 +131,9 @@ class _Emitter:
         if i < self.needs.first:
             return self.across and self._along_lanes(self.spec.loads[i].strides) not in (0, 1)
         value = self.spec.values[i - self.needs.first]
-        return isinstance(value, Compute) and is_costly(value, self.spec, self.target)
+        if isinstance(value, Compute):
+            return is_costly(value, self.spec, self.target)
+        return isinstance(value, Scan | Gather)
 
     @property
     def _room(self) -> int:
@@ -298,18 +163,18 @@ class _Emitter:
     def module(self) -> str:
         b = self.b
         b.lines.append("entry:")
-        inputs = max((load.operand for load in self.spec.loads), default=-1) + 1
-        self.inputs = inputs
-        self.pointers = [self._pointer(k) for k in range(inputs + len(self.spec.stores))]
+        self.inputs = len(self.spec.operand_types)
+        self.pointers = [self._pointer(k) for k in range(self.inputs + len(self.spec.stores))]
         for i, buffer in self.kept.items():
             kind = element_text(self.spec.dtype_of(i))
             room = self.points * self.lanes if self.across else self.block * self._room
             b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
         if self.tile > 1:
-            for i, value in self.needs.reductions(0).items():
+            for i, value in self._carried(0).items():
                 kind, room = element_text(value.dtype), self.tile * UNROLLED * self.lanes
                 b.lines.append(f"  %sums{i} = alloca [{room} x {kind}], align 64")
-        is_one_row = self.spec.row_count == 1 and not self.spec.reduces
+        self.indexed.prepare()
+        is_one_row = self.spec.row_count == 1 and self.spec.is_pointwise
 
         def row(index: str) -> None:
             self._enter_row(index)
@@ -341,6 +206,14 @@ class _Emitter:
                 "",
             ]
         )
+
+    def _carried(self, number: int) -> dict[int, Reduce | Scan]:
+        """Return the values of a pass for which something is carried from point to point."""
+        return {**self.needs.reductions(number), **self.needs.scans(number, self._read(number))}
+
+    def _read(self, number: int) -> set[int]:
+        """Return the values that a pass finds in buffers."""
+        return {i for i in self.kept if self.kept_in[i] < number}
 
     def _row_end(self, row: str) -> str:
         """Return how many points a row has."""
@@ -402,7 +275,7 @@ class _Emitter:
             for load in spec.loads
         ]
         self.stores = [
-            start(self.pointers[self.inputs + k], store.dtype, store.strides, 0)
+            start(self.pointers[self.inputs + k], store.dtype, store.strides, store.offset)
             for k, store in enumerate(spec.stores)
         ]
         self.row_values = {}
@@ -410,6 +283,7 @@ class _Emitter:
             if self.needs.in_rows[i]:
                 stride = self._along_lanes(load.strides) if self.across else 0
                 self.row_values[i] = memory.load(self.loads[i], load.dtype, stride, self.row_mask)
+        self.indexed.enter_row(start)
 
     def _indices(self, row: str) -> list[str]:
         """Return the index along each axis that numbers rows."""
@@ -483,13 +357,14 @@ class _Emitter:
         """Emit an operation and return its outputs."""
         line = short_line(value.source)
         self.b.comment(f"{value.primitive.name}{f'  ({line})' if line else ''}")
-        operands = []
-        for x in value.operands:
-            if isinstance(x, Literal):
-                operands.append(self.o.constant(x.value.item(), x.aval.dtype))
-            else:
-                operands.append(known[x])
+        operands = self._all_known(value.operands, known)
         return lower(self.o, value.primitive, operands, dict(value.params))
+
+    def _all_known(self, operands: Sequence[Operand], known: dict[int, Held]) -> list[Any]:
+        return [
+            self.o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+            for x in operands
+        ]
 
     # ---- a tile of blocks of rows
 
@@ -499,13 +374,14 @@ class _Emitter:
         past = scalar(f"add i64 {first}, {self.tile}")
         is_whole = scalar(f"icmp slt i64 {past}, %end")
         stop = scalar(f"select i1 {is_whole}, i64 {past}, i64 %end")
-        reductions = self.needs.reductions(0)
+        reductions, scans = self.needs.reductions(0), self.needs.scans(0)
+        carried = self._carried(0)
 
         def place(i: int, k: int, row: str) -> str:
-            """Return where the k-th accumulator of a reduction is for a block."""
+            """Return where the k-th accumulator of a reduction, or a scan's result, is."""
             within = scalar(f"sub i64 {row}, {first}")
             step = (within, UNROLLED * self.lanes)
-            return memory.address(f"%sums{i}", reductions[i].dtype, step, offset=k * self.lanes)
+            return memory.address(f"%sums{i}", carried[i].dtype, step, offset=k * self.lanes)
 
         def each_block(body: Callable[[str], None]) -> None:
             self._loop("row", first, stop, 1, body)
@@ -514,18 +390,26 @@ class _Emitter:
             for i, value in reductions.items():
                 for k in range(UNROLLED):
                     memory.store(self._identity(value), place(i, k, row), 1, None)
+            for i, value in scans.items():
+                memory.store(self.scans.before_first(value), place(i, 0, row), 1, None)
 
         def visit(row: str, point: str, times: int) -> None:
             self._enter_row(row)
             kept = [(i, k) for i in reductions for k in range(min(times, UNROLLED))]
             at = {(i, k): place(i, k, row) for i, k in kept}
             held = {key: memory.load(at[key], reductions[key[0]].dtype, 1, None) for key in kept}
+            first = {i: place(i, 0, row) for i in scans}
+            self.scans.carried = {
+                i: memory.load(first[i], value.dtype, 1, None) for i, value in scans.items()
+            }
             for k in range(times):
                 where = point if k == 0 else scalar(f"add i64 {point}, {k}")
                 known = self._step(0, where, self.row_mask)
                 for i, value in reductions.items():
                     key = i, k % UNROLLED
                     held[key] = self._combined(value, held[key], known[value.operand])
+            for i in scans:
+                memory.store(self.scans.carried[i], first[i], 1, None)
             for i, k in kept:
                 memory.store(held[i, k], at[i, k], 1, None)
 
@@ -553,7 +437,8 @@ class _Emitter:
                     f"points{times}", str(done), str(whole), times, partial(visit_all, times=times)
                 )
             done = whole
-        each_block(finish)
+        if reductions or self.needs.stored(rows=True):
+            each_block(finish)
 
     def _depth(self) -> int:
         """Return how many points of a block are read for each time its accumulators are."""
@@ -568,6 +453,8 @@ class _Emitter:
     def _pass(self, number: int, span: tuple[str, str]) -> None:
         reductions = self.needs.reductions(number)
         times = UNROLLED if reductions else 1
+        if self.spec.updates and self.lanes == 1:
+            times = UPDATES
         totals = self._points(number, span, reductions, times)
         for place, (i, value) in enumerate(reductions.items()):
             mine = totals[place * times : (place + 1) * times]
@@ -584,41 +471,55 @@ class _Emitter:
         width = 1 if self.across else self.lanes
         step = width * times
         start, stop = span
-        may_repeat = not (reductions or self.across or self.spec.reuses)
+        scans = self.needs.scans(number, self._read(number))
+        is_free = not (reductions or scans or self.across)
+        may_repeat = is_free and not (self.spec.reuses or self.spec.updates)
         if may_repeat and self.spec.total is None and self.points >= width:
             self._points_overlapping(number, start, stop)
             return []
         kinds = [value.dtype for value in reductions.values() for _ in range(times)]
         begun = [self._identity(value) for value in reductions.values() for _ in range(times)]
+        begun += [self.scans.before_first(value) for value in scans.values()]
+
+        kinds += [value.dtype for value in scans.values()]
+
+        def set_carried(held: Sequence[Any]) -> list[Any]:
+            """Hand on what scans carry; return the accumulators of reductions."""
+            count = len(held) - len(scans)
+            self.scans.carried = dict(zip(scans, held[count:], strict=True))
+            return list(held[:count])
+
         length = scalar(f"sub i64 {stop}, {start}")
         whole = scalar(f"add i64 {start}, {scalar(f'and i64 {length}, {-step}')}")
 
         def steps(index: str, *carried: Value) -> list[Value]:
             held = _grouped(carried, kinds)
-            updated = list(held)
+            updated = set_carried(held)
             for k in range(times):
                 where = index if k == 0 else scalar(f"add i64 {index}, {k * width}")
                 known = self._step(number, where, self.row_mask)
                 for place, value in enumerate(reductions.values()):
                     at = place * times + k
                     updated[at] = self._combined(value, held[at], known[value.operand])
-            return _flat(updated)
+            return _flat([*updated, *self.scans.carried.values()])
 
         def rest(index: str, *carried: Value) -> list[Value]:
+            left = None
             if self.across:
                 mask, chosen = self.row_mask, None
             else:
-                mask = chosen = self.memory.mask(scalar(f"sub i64 {stop}, {index}"))
-            known = self._step(number, index, mask)
+                left = scalar(f"sub i64 {stop}, {index}")
+                mask = chosen = self.memory.mask(left)
             held = _grouped(carried, kinds)
-            updated = list(held)
+            updated = set_carried(held)
+            known = self._step(number, index, mask, left)
             for place, value in enumerate(reductions.values()):
                 at = place * times
                 new = self._combined(value, held[at], known[value.operand])
                 if chosen is not None:
                     new = self.o.where(Typed(chosen, _BOOL), new, held[at])
                 updated[at] = new
-            return _flat(updated)
+            return _flat([*updated, *self.scans.carried.values()])
 
         totals = self._loop("points", start, whole, step, steps, _flat(begun))
         if step > 1:
@@ -645,12 +546,17 @@ class _Emitter:
         assert combine is not None
         return combine(self.o, x, y)
 
-    def _step(self, number: int, index: str, mask: Value | None) -> dict[int, Held]:
-        """Emit a vector of points of a pass: what it needs, and its stores."""
+    def _step(
+        self, number: int, index: str, mask: Value | None, left: str | None = None
+    ) -> dict[int, Held]:
+        """Emit a vector of points of a pass: what it needs, and its stores.
+
+        `left`: how many of its lanes are points where `mask` says so, None for all.
+        """
         needs, spec = self.needs, self.spec
         known: dict[int, Held] = dict(self.row_values)
         made: dict[Any, tuple[Held, ...]] = {}
-        read = {i for i in self.kept if self.kept_in[i] < number}
+        read = self._read(number)
         for i in needs.wanted(number, read):
             if i in read:
                 dtype = spec.dtype_of(i)
@@ -659,8 +565,14 @@ class _Emitter:
                 known[i] = self._loaded(i, index, mask)
             else:
                 value = spec.values[i - needs.first]
-                assert isinstance(value, Compute)
-                known[i] = self._computed(value, known, made)
+                if isinstance(value, Scan):
+                    operands = self._all_known(value.operands, known)
+                    known[i] = self.scans.step(i, value, operands, index)
+                elif isinstance(value, Gather):
+                    known[i] = self.indexed.read(i, value, known, index, mask)
+                else:
+                    assert isinstance(value, Compute)
+                    known[i] = self._computed(value, known, made)
             if i in self.kept and i not in read:
                 self.memory.store(known[i], self._buffer(i, index), 1, None)
         for k, i in needs.stored(rows=False):
@@ -668,6 +580,8 @@ class _Emitter:
                 store = spec.stores[k]
                 place = self.memory.address(self.stores[k], store.dtype, (index, store.strides[-1]))
                 self.memory.store(known[i], place, self._along_lanes(store.strides), mask)
+        for k, update in needs.updates():
+            self.indexed.write(k, update, known, index, mask, left)
         return known
 
     def _loaded(self, i: int, index: str, mask: Value | None = None) -> Held:

@@ -1,4 +1,4 @@
-"""Vectors read from memory and written to it: contiguous, strided, repeated, under a mask.
+"""Vectors read from memory and written to it: contiguous either way, strided, repeated, masked.
 
 Complex elements lie in memory as their real and imaginary parts in turn.
 """
@@ -82,6 +82,11 @@ class Memory:
             return self.o.loaded(Value(vector, stored), dtype)
         if stride == 1 or self.lanes == 1:
             return self.o.loaded(self._load_contiguous(address, stored, mask, self.lanes), dtype)
+        if stride == -1:
+            first = self._last_lane(address, stored)
+            mask = None if mask is None else self._reversed(mask)
+            value = self._reversed(self._load_contiguous(first, stored, mask, self.lanes))
+            return self.o.loaded(value, dtype)
         return self.o.loaded(self._gather(address, stored, stride, mask), dtype)
 
     def _load_in_turn(self, address: str, part: np.dtype, mask: Value | None) -> list[Typed]:
@@ -128,6 +133,18 @@ class Memory:
         operands = f"ptr {address}, i32 {align}, {masks} {mask.text}, {vector} zeroinitializer"
         return b.assign(f"call {vector} @{full}({operands})", stored)
 
+    def _last_lane(self, address: str, stored: ScalarType) -> str:
+        """Return the address of the last of elements that stand in memory from it to the first."""
+        back = 1 - self.lanes
+        return self.scalar(f"getelementptr {stored.name}, ptr {address}, i64 {back}")
+
+    def _reversed(self, x: Value) -> Value:
+        """Return the lanes in the opposite order."""
+        vector = self.b.text_of(x.type)
+        order = ", ".join(f"i32 {lane}" for lane in reversed(range(self.lanes)))
+        rest = f"{vector} poison, <{self.lanes} x i32> <{order}>"
+        return self.b.assign(f"shufflevector {vector} {x.text}, {rest}", x.type)
+
     def _addresses(self, address: str, stored: ScalarType, stride: int) -> str:
         steps = ", ".join(f"i64 {i * stride}" for i in range(self.lanes))
         places = f"<{self.lanes} x i64> <{steps}>"
@@ -170,6 +187,10 @@ class Memory:
     def _store(
         self, value: Value, address: str, stride: int, mask: Value | None, lanes: int
     ) -> None:
+        if stride == -1 and lanes > 1:
+            address, stride = self._last_lane(address, value.type), 1
+            value = self._reversed(value)
+            mask = None if mask is None else self._reversed(mask)
         b, kind, align = self.b, value.type, value.type.bits // 8
         vector = kind.name if lanes == 1 else f"<{lanes} x {kind.name}>"
         if lanes == 1 or (mask is None and stride == 1):

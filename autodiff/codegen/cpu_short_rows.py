@@ -16,7 +16,7 @@ from autodiff.codegen.cpu_memory import Held
 from autodiff.codegen.operations import Typed, memory_type
 from autodiff.codegen.scalar_types import Value
 from autodiff.codegen.vectors import VectorBuilder
-from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Store
+from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Load, Scan, Store, Update
 
 if TYPE_CHECKING:
     from autodiff.codegen.cpu_kernels import _Emitter
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHORT_ROW = 16
 
 
-def is_together(spec: KernelSpec, place: Load | Store) -> bool:
+def is_together(spec: KernelSpec, place: Load | Store | Update) -> bool:
     """Return whether rows that follow one another lie so in memory, without gaps."""
     is_plain = not isinstance(place, Load) or place == Load(
         place.operand, place.dtype, place.strides, place.offset
@@ -48,6 +48,7 @@ def are_turned(spec: KernelSpec, lanes: int) -> bool:
     places = [*spec.loads, *spec.stores]
     return (
         may_repeat
+        and not any(isinstance(value, Scan | Gather) for value in spec.values)
         and 1 < spec.row_size <= SHORT_ROW
         and any(is_together(spec, place) for place in places)
     )
@@ -82,9 +83,9 @@ class ShortRows:
 
     def go_over_points(self, number: int) -> None:
         """Emit a pass: everything at points, reductions, stores."""
-        emitter, spec, needs = self.emitter, self.emitter.spec, self.emitter.needs
+        emitter, needs = self.emitter, self.emitter.needs
         reductions = needs.reductions(number)
-        stores = [k for k, i in needs.stored(rows=False) if needs.passes[i] == number]
+        stores = {k: i for k, i in needs.stored(rows=False) if needs.passes[i] == number}
         to_store: dict[int, list[Held]] = {k: [] for k in stores}
         totals = {
             i: [emitter._identity(value) for _ in range(emitter.unrolled)]
@@ -96,7 +97,7 @@ class ShortRows:
                 place = point % emitter.unrolled
                 totals[i][place] = emitter._combined(value, totals[i][place], known[value.operand])
             for k in stores:
-                to_store[k].append(known[spec.stores[k].value])
+                to_store[k].append(known[stores[k]])
         for i, value in reductions.items():
             total, *others = totals[i]
             for other in others:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from autodiff.schedule.kernel_spec import Compute, KernelSpec, Reduce, in_rows, passes
+from autodiff.schedule.kernel_spec import (
+    Compute,
+    KernelSpec,
+    Reduce,
+    Scan,
+    Store,
+    Update,
+    in_rows,
+    passes,
+    place_indices,
+    read_by,
+)
 
 
 class Needs:
@@ -21,6 +32,7 @@ class Needs:
         """The last pass over the points, -1 if nothing is known at points."""
         numbers = [self.passes[v.operand] for v in self.spec.values if isinstance(v, Reduce)]
         numbers += [self.passes[i] for _, i in self.stored(rows=False)]
+        numbers += [0 for _ in self.spec.updates]  # there is but one pass with these
         return max(numbers, default=-1)
 
     def stored(self, *, rows: bool) -> list[tuple[int, int]]:
@@ -31,8 +43,12 @@ class Needs:
         return [
             (k, store.value)
             for k, store in enumerate(self.spec.stores)
-            if rows != any(store.strides[self.spec.rows :])
+            if isinstance(store, Store) and rows != any(store.strides[self.spec.rows :])
         ]
+
+    def updates(self) -> list[tuple[int, Update]]:
+        """Return the outputs that are updated, with their numbers."""
+        return [(k, x) for k, x in enumerate(self.spec.stores) if isinstance(x, Update)]
 
     def reductions(self, number: int) -> dict[int, Reduce]:
         """Return the reductions that a pass makes, by value."""
@@ -46,7 +62,8 @@ class Needs:
         """Return the values at points for whose sake a pass is made."""
         reduced = [value.operand for value in self.reductions(number).values()]
         stored = [i for _, i in self.stored(rows=False) if self.passes[i] == number]
-        return [*reduced, *stored]
+        written = [x for y in self.spec.updates for x in (y.value, *place_indices(y))]
+        return [*reduced, *stored, *[x for x in written if isinstance(x, int)]]
 
     def wanted(self, number: int, read: Collection[int] = ()) -> list[int]:
         """Return the values at points that a pass needs, in order.
@@ -60,10 +77,17 @@ class Needs:
                 continue
             seen.add(i)
             if i >= self.first and i not in read:
-                value = self.spec.values[i - self.first]
-                assert isinstance(value, Compute)
-                stack += [x for x in value.operands if isinstance(x, int)]
+                stack += read_by(self.spec.values[i - self.first])
         return sorted(seen)
+
+    def scans(self, number: int, read: Collection[int] = ()) -> dict[int, Scan]:
+        """Return the scans that a pass makes, by value; `read` as for `wanted`."""
+        found = {}
+        for i in self.wanted(number, read):
+            value = self.spec.values[i - self.first] if i >= self.first else None
+            if isinstance(value, Scan) and i not in read:
+                found[i] = value
+        return found
 
     def computed_in_rows(self) -> list[int]:
         """Return the values that are computed once a row."""

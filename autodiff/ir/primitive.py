@@ -27,6 +27,14 @@ offset, in elements, at which it reads an array that has those (None: it needs a
 that kernels can compute has `combine(o, x, y)` of two elements, `o` the kernel's operations
 (codegen/operations.py), and `identity(dtype)`, which leaves the other element as it is.
 
+A cumulative operation (parameters `axis` and `reverse`) that kernels can compute has
+`advance(o, before, *operands)`, the result that follows from the one before. Before the first is
+`identity(dtype)`, and at the first all operands but the last count as 0. `associative`: elements
+may be combined by `advance` in any grouping.
+
+An operation that reads or writes elements of its first operand where integer arrays, its last
+operands, say has `indexed(**params)`, an `Indexed`, by which kernels can do it too.
+
 An operation that holds graphs (kind "higher_order") has them among its parameters, each a `Graph`
 without constants or a tuple of such. It has further rules:
 
@@ -59,7 +67,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autodiff.ir.avals import ArrayType
-from autodiff.ir.graph import Params, params_key
+from autodiff.ir.graph import Literal, Params, params_key
 
 CACHE_LIMIT = 20_000
 
@@ -93,6 +101,22 @@ class Samples:
     operands: Callable[..., tuple[Any, ...]] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """How an operation reads or writes an array at places given by one integer array per axis.
+
+    The layout of operands and what an index out of range does (`mode`, and `fill`, what is read
+    there) are told in primitives/indexing_layout.py. `combine(o, x, update)` of an element and what
+    is written there is its new value, one update after the other; None for what reads.
+    """
+
+    axes: tuple[int, ...]
+    batch_axes: int
+    mode: str
+    fill: Literal | None = None
+    combine: Callable[..., Any] | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Primitive:
     """One operation. `kind` is its family; the fields after `batch` are traits.
@@ -122,6 +146,9 @@ class Primitive:
     strides: Callable[..., tuple[Sequence[int], int] | None] | None = None
     combine: Callable[..., Any] | None = None
     identity: Callable[..., Any] | None = None
+    advance: Callable[..., Any] | None = None
+    associative: bool = False
+    indexed: Callable[..., Indexed] | None = None
     operator: str | None = None
     call: Callable[..., Any] | None = None
     derivative: Callable[..., tuple[Sequence[Any], Sequence[Any]]] | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base import dtypes as element_types
 from autodiff.base.array_modules import module_of
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import bind_primitive
@@ -104,10 +105,16 @@ def _running(
     doc: str,
     jvp: Callable[..., Any],
     transpose: Callable[..., Any] | None = None,
+    identity: Callable[..., Any] | None = None,
+    advance: Callable[..., Any] | None = None,
+    associative: bool = True,
     dtypes: str,
     samples: Samples = _SAMPLES,
 ) -> Primitive:
-    """Declare a running result of one operand; `jvp(t, out, x, **params)`."""
+    """Declare a running result of one operand; `jvp(t, out, x, **params)`.
+
+    `advance`, `identity` and `associative` as in ir/primitive.py.
+    """
 
     def differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
         return (jvp(tangents[0], outs[0], operands[0], **params),)
@@ -129,6 +136,9 @@ def _running(
         differentiate=differentiate,
         transpose=None if transpose is None else transpose_rule,
         batch=batch,
+        identity=identity,
+        advance=advance,
+        associative=associative,
         dtypes=dtypes,
         samples=samples,
     )
@@ -220,6 +230,9 @@ linear_recurrence = library_op(
     differentiate=_recurrence_differentiate,
     transpose=_recurrence_transpose,
     batch=_recurrence_batch,
+    # One after the other: products of many factors would leave the range of the type.
+    advance=lambda o, before, a, b: o.add(o.multiply(a, before), b),
+    identity=lambda dtype: dtype.type(-0.0),
     dtypes="fc",
     samples=_SAMPLES_OF_TWO,
 )
@@ -232,6 +245,8 @@ cumsum = _running(
     doc="Running sum along `axis`, in the operand's own type.",
     jvp=lambda t, out, x, **params: cumsum(t, **params),
     transpose=lambda ct, *, axis, reverse: cumsum(ct, axis=axis, reverse=not reverse),
+    advance=lambda o, x, y: o.add(x, y),
+    identity=lambda dtype: dtype.type(-0.0 if element_types.is_inexact(dtype) else 0),
     dtypes="iufc",
 )
 
@@ -241,6 +256,10 @@ cumprod = _running(
     doc="Running product along `axis`, in the operand's own type; derivatives exact beside zeros.",
     # y_i = x_i y_(i-1)  =>  y'_i = x_i y'_(i-1) + x'_i y_(i-1), with y before the first being 1
     jvp=lambda t, out, x, **params: linear_recurrence(x, t * previous(out, 1, **params), **params),
+    advance=lambda o, before, x: o.multiply(before, x),
+    identity=lambda dtype: dtype.type(1),
+    # In another grouping 0 * inf could come of factors whose product, from the first, is 0.
+    associative=False,
     dtypes="iufc",
 )
 
@@ -267,6 +286,8 @@ cummax = _running(
     doc="Largest element so far along `axis`, NaN from the first NaN on. Ties share the "
     "derivative.",
     jvp=_extremum_jvp,
+    advance=lambda o, x, y: o.maximum(x, y),
+    identity=lambda dtype: element_types.bound(dtype, -1),
     dtypes="biuf",
 )
 
@@ -276,6 +297,8 @@ cummin = _running(
     doc="Smallest element so far along `axis`, NaN from the first NaN on. Ties share the "
     "derivative.",
     jvp=_extremum_jvp,
+    advance=lambda o, x, y: o.minimum(x, y),
+    identity=lambda dtype: element_types.bound(dtype, 1),
     dtypes="biuf",
 )
 
@@ -301,5 +324,7 @@ cumlogsumexp = _running(
     _along(_accumulate(np.logaddexp)),
     doc="log(sum(exp(x))) of the elements so far along `axis`, without overflow.",
     jvp=_logsumexp_jvp,
+    advance=lambda o, x, y: o.math("logaddexp", x, y),
+    identity=lambda dtype: element_types.bound(dtype, -1),
     dtypes="f",
 )

@@ -19,7 +19,7 @@ from autodiff.base import dtypes
 from autodiff.ir.avals import ArrayType, Shape, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.graph import Literal
-from autodiff.ir.primitive import Samples
+from autodiff.ir.primitive import Indexed, Samples
 from autodiff.primitives import indexing_references as references
 from autodiff.primitives.families import batch_to, is_linear, library_op, move_axis, shape_op
 from autodiff.primitives.indexing_layout import elements_shape, gather_like, scatter_into
@@ -250,6 +250,12 @@ def _gather_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any
     return (move_axis(bind_primitive(gather, (x, *indices), params), b, 0),), (True,)
 
 
+def _gather_indexed(
+    *, axes: Shape, mode: str, fill_value: Literal | None, batch_axes: int, unique: bool
+) -> Indexed:
+    return Indexed(axes, batch_axes, mode, fill_value)
+
+
 gather = library_op(
     "gather",
     references.gather,
@@ -259,6 +265,7 @@ gather = library_op(
     differentiate=_gather_differentiate,
     transpose=_gather_transpose,
     batch=_gather_batch,
+    indexed=_gather_indexed,
     samples=GATHER,
 )
 
@@ -335,6 +342,42 @@ def _scatter_batch(size: int, operands: Any, batched: Any, params: Any, mode: An
     return (move_axis(out, b, 0),), (True,)
 
 
+def _replaced(o: Any, x: Any, update: Any) -> Any:
+    return update
+
+
+def _added(o: Any, x: Any, update: Any) -> Any:
+    return o.add(x, update)
+
+
+def _multiplied(o: Any, x: Any, update: Any) -> Any:
+    return o.multiply(x, update)
+
+
+def _smaller(o: Any, x: Any, update: Any) -> Any:
+    return o.minimum(x, update)
+
+
+def _larger(o: Any, x: Any, update: Any) -> Any:
+    return o.maximum(x, update)
+
+
+#: How an element and an update are combined, by the kind of a scatter.
+_COMBINATIONS = {
+    "set": _replaced,
+    "add": _added,
+    "multiply": _multiplied,
+    "min": _smaller,
+    "max": _larger,
+}
+
+
+def _scatter_indexed(
+    *, axes: Shape, mode: str, kind: str, batch_axes: int, unique: bool
+) -> Indexed:
+    return Indexed(axes, batch_axes, mode, combine=_COMBINATIONS[kind])
+
+
 scatter = library_op(
     "scatter",
     references.scatter,
@@ -344,6 +387,7 @@ scatter = library_op(
     differentiate=_scatter_differentiate,
     transpose=_scatter_transpose,
     batch=_scatter_batch,
+    indexed=_scatter_indexed,
     samples=SCATTER,
 )
 

@@ -71,18 +71,6 @@ def _extremum_jvp(t: Any, out: Any, x: Any, *, axes: Axes) -> Any:
     return sum_(chosen, axes=axes) / count
 
 
-def _bound(dtype: np.dtype, sign: int) -> Any:
-    """Return the smallest (-1) or largest (1) number of a type, which is infinite if one is."""
-    kind = element_types.kind(dtype)
-    if kind == "b":
-        return dtype.type(sign > 0)
-    if kind in "iu":
-        limits = np.iinfo(dtype)
-        return dtype.type(limits.max if sign > 0 else limits.min)
-    bound = sign * np.inf
-    return dtype.type(complex(bound, bound) if kind == "c" else bound)
-
-
 _EXTREMA = Samples(
     shapes=(((5,),), ((3, 4),), ((2, 3, 4),)),
     params=({"axes": (0,)}, {"axes": (1,)}, {"axes": (0, 2)}),
@@ -94,7 +82,7 @@ max_ = reduction(
     doc="Largest element over axes, NaN if one is NaN. Ties share the derivative equally.",
     jvp=_extremum_jvp,
     combine=lambda o, x, y: o.maximum(x, y),
-    identity=lambda dtype: _bound(dtype, -1),
+    identity=lambda dtype: element_types.bound(dtype, -1),
     samples=_EXTREMA,
 )
 
@@ -104,7 +92,7 @@ min_ = reduction(
     doc="Smallest element over axes, NaN if one is NaN. Ties share the derivative equally.",
     jvp=_extremum_jvp,
     combine=lambda o, x, y: o.minimum(x, y),
-    identity=lambda dtype: _bound(dtype, 1),
+    identity=lambda dtype: element_types.bound(dtype, 1),
     samples=_EXTREMA,
 )
 

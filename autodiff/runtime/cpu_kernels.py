@@ -7,6 +7,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from threading import Lock
 from typing import Any
 
@@ -16,10 +17,10 @@ from autodiff.base.dtypes import is_float
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.codegen.cpu_kernels import (
+from autodiff.codegen.cpu_kernels import emit_kernel
+from autodiff.codegen.cpu_layout import (
     CannotEmit,
     collapsed,
-    emit_kernel,
     instructions_for,
     is_costly,
     span_of,
@@ -38,8 +39,8 @@ from autodiff.runtime.kernel_calls import (
 )
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
-from autodiff.schedule.kernel_spec import KernelSpec, Reduce
-from autodiff.schedule.lowerable import why_not_lowered
+from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec
+from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered, why_not_scanned
 
 #: The symbol of every kernel, each of which is a module of its own.
 SYMBOL = "kernel"
@@ -108,6 +109,10 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
+    if primitive.kind == "cumulative":
+        return why_not_scanned(eqn)
+    if primitive.indexed is not None:
+        return why_not_indexed(eqn)
     if primitive.combine is None:
         return why_not_lowered(eqn, ANY)
     for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
@@ -129,12 +134,14 @@ def is_worth(spec: KernelSpec) -> bool:
     """Return whether a kernel can be emitted, and saves more than its call costs."""
     if not can_emit(spec):
         return False
-    if len(spec.values) > 1:
+    if len(spec.values) > 1 or spec.updates:
         return True
     value = next(iter(spec.values))
+    if isinstance(value, Gather):
+        return True
     if spec.row_count * spec.row_size < MANY:
         return False
-    return isinstance(value, Reduce) or is_costly(value, spec, host())
+    return not isinstance(value, Compute) or is_costly(value, spec, host())
 
 
 class KernelFunction:
@@ -153,18 +160,19 @@ class KernelFunction:
         if "source" in settings().debug:
             print(self.text, file=sys.stderr)
         module = load(self.text, target, (SYMBOL,))
-        taken = {load.operand: load.dtype for load in spec.loads}
         span = span_of(layout, target)
         elements = spec.row_count * spec.row_size
         cores = settings().threads or target.cores
+        piece = max(1, PIECE * span // elements, min(tile_of(layout, target), -(-span // cores)))
         signature = Signature(
-            tuple(ArrayType(taken[k]) for k in range(len(taken))),
+            tuple(map(ArrayType, spec.operand_types)),
             tuple(ArrayType(store.dtype, store.shape) for store in spec.stores),
             over=tuple(store.over for store in spec.stores) if spec.reuses else (),
             end=span,
-            chunk=max(1, PIECE * span // elements, min(tile_of(layout, target), -(-span // cores))),
+            chunk=None if spec.updates else piece,  # updates are made in order
         )
-        self._module, self._signature, self._is_long = module, signature, elements > PIECE
+        most = max(elements, *[prod(update.shape) for update in spec.updates], 0)
+        self._module, self._signature, self._is_long = module, signature, most > PIECE
         self._strict = self._call(signature, _refused)
         self.call = self._call(signature, self._prepared)
 

@@ -7,17 +7,20 @@ chunks can be computed on several threads, and the result is the same on any num
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
-from autodiff.ir.graph import Literal
 from autodiff.schedule.kernel_spec import (
     Compute,
+    Gather,
     KernelSpec,
+    KernelValue,
     Load,
-    Operand,
     Reduce,
     Store,
     in_rows,
     passes,
+    read_by,
+    renumbered,
 )
 
 #: Points of a chunk.
@@ -47,7 +50,10 @@ def in_chunks(spec: KernelSpec) -> InChunks | None:
     """
     is_row, number = in_rows(spec), passes(spec)
     first = len(spec.loads)
-    if spec.rows or not spec.reduces or len(spec.shape) != 1 or spec.row_size < 2 * CHUNK:
+    written = [store for store in spec.stores if isinstance(store, Store)]
+    if spec.rows or not spec.reduces or spec.scans or spec.updates:
+        return None
+    if len(spec.shape) != 1 or spec.row_size < 2 * CHUNK:
         return None
     at_points = [i for i in range(len(is_row)) if not is_row[i]]
     if any(number[i] for i in at_points):
@@ -61,27 +67,28 @@ def in_chunks(spec: KernelSpec) -> InChunks | None:
     count = -(-spec.row_size // CHUNK)
     needed = _needed_at_points(spec, at_points)
     place = {i: k for k, i in enumerate(sorted(needed))}
-    read = [load for i, load in enumerate(spec.loads) if i in needed]
-    taken = tuple(dict.fromkeys(load.operand for load in read))
-    loads = tuple(
-        replace(
-            load,
-            operand=taken.index(load.operand),
-            strides=(CHUNK * load.strides[0], load.strides[0]),
-        )
-        for load in read
-    )
-    early: list[Compute | Reduce] = [
-        _renumbered(value, place) for i, value in values if i in needed
+    read: list[Any] = [
+        spec.loads[i] if i < first else renumbered(spec.values[i - first], place.__getitem__)
+        for i in sorted(needed)
     ]
+    taken = tuple(dict.fromkeys(x.operand for x in read if isinstance(x, Load | Gather)))
+
+    def in_rows_of_chunks(x: Any) -> Any:
+        if not isinstance(x, Load | Gather):
+            return x
+        (step,) = x.strides
+        return replace(x, operand=taken.index(x.operand), strides=(CHUNK * step, step))
+
+    read = list(map(in_rows_of_chunks, read))
+    loads = tuple(read[: sum(i < first for i in needed)])
+    early: list[KernelValue] = read[len(loads) :]
     results = {i: len(place) + k for k, i in enumerate(reductions)}
-    early += [_renumbered(spec.values[i - first], place) for i in reductions]
-    stored = [k for k, store in enumerate(spec.stores) if any(store.strides)]
-    if any(is_row[spec.stores[k].value] for k in stored):
+    early += [renumbered(spec.values[i - first], place.__getitem__) for i in reductions]
+    stored = [k for k, store in enumerate(written) if any(store.strides)]
+    if any(is_row[written[k].value] for k in stored):
         return None
     stores = [
-        Store(place[s.value], s.dtype, (CHUNK, 1), s.shape)
-        for s in (spec.stores[k] for k in stored)
+        Store(place[s.value], s.dtype, (CHUNK, 1), s.shape) for s in (written[k] for k in stored)
     ]
     stores += [Store(results[i], spec.dtype_of(i), (1, 0), (count,)) for i in reductions]
     partial = KernelSpec((count, CHUNK), 1, loads, tuple(early), tuple(stores), spec.row_size)
@@ -105,19 +112,8 @@ def _needed_at_points(spec: KernelSpec, at_points: list[int]) -> set[int]:
             continue
         needed.add(i)
         if i >= first:
-            value = spec.values[i - first]
-            assert isinstance(value, Compute)
-            stack += [x for x in value.operands if not isinstance(x, Literal)]
+            stack += read_by(spec.values[i - first])
     return needed
-
-
-def _renumbered(value: Compute | Reduce, place: dict[int, int]) -> Compute | Reduce:
-    def number(x: Operand) -> Operand:
-        return x if isinstance(x, Literal) else place[x]
-
-    if isinstance(value, Reduce):
-        return replace(value, operand=place[value.operand])
-    return replace(value, operands=tuple(map(number, value.operands)))
 
 
 def _final(
@@ -132,7 +128,7 @@ def _final(
     place = {i: k for k, i in enumerate(own)}
     for k, i in enumerate(reductions):
         loads.append(Load(len(kept) + k, spec.dtype_of(i), (1,)))
-    values: list[Compute | Reduce] = []
+    values: list[KernelValue] = []
     for k, i in enumerate(reductions):
         value = spec.values[i - first]
         assert isinstance(value, Reduce)
@@ -141,8 +137,10 @@ def _final(
     for i, value in enumerate(spec.values, first):
         if is_row[i] and isinstance(value, Compute):
             place[i] = len(loads) + len(values)
-            values.append(_renumbered(value, place))
+            values.append(renumbered(value, place.__getitem__))
     stores = [
-        replace(s, value=place[s.value], over=None) for s in spec.stores if not any(s.strides)
+        replace(s, value=place[s.value], over=None)
+        for s in spec.stores
+        if isinstance(s, Store) and not any(s.strides)
     ]
     return KernelSpec((count,), 0, tuple(loads), tuple(values), tuple(stores))

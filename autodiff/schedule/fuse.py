@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import prod
 from typing import Any
@@ -14,7 +14,8 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph
 from autodiff.ir.primitive import Primitive
 from autodiff.passes.dead_code import dead_code
 from autodiff.schedule.group import CannotJoin, Group, Refusal, bytes_of
-from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.indexed import indexed_by
+from autodiff.schedule.kernel_spec import KernelSpec, with_operands
 
 #: Points of a row from which on a kernel goes along rows.
 LONG_ROW = 64
@@ -201,8 +202,11 @@ class _Fusion:
 
     @staticmethod
     def _space(eqn: Eqn) -> tuple[int, ...]:
-        is_reduction = eqn.primitive.combine is not None
-        return (eqn.inputs[0] if is_reduction else eqn.outputs[0]).aval.shape
+        if eqn.primitive.kind == "reduction":
+            return eqn.inputs[0].aval.shape
+        indexed = indexed_by(eqn)
+        writes = indexed is not None and indexed.combine is not None
+        return (eqn.inputs[1] if writes else eqn.outputs[0]).aval.shape
 
     def _united(self, eqn: Eqn) -> Group | None:
         """Return the groups of an equation's operands with it as one; None if none takes it."""
@@ -334,8 +338,7 @@ class _Fusion:
             return None
         operands = _in_order_of(self.graph.inputs, group.operands)
         place = [operands.index(atom) for atom in group.operands]
-        loads = tuple(replace(load, operand=place[load.operand]) for load in spec.loads)
-        params = {"spec": replace(spec, loads=loads)}
+        params = {"spec": with_operands(spec, place)}
         return Eqn(kernel, tuple(operands), params, tuple(stored), group.eqns[-1].source), group
 
     def _used_outside(self) -> set[Var]:

@@ -2,21 +2,31 @@
 
     spec     ::=  shape rows loads values stores
     load     ::=  operand dtype strides offset
-    value    ::=  compute | reduce
-    store    ::=  value dtype strides over
+    value    ::=  compute | reduce | scan | gather
+    gather   ::=  operand dtype strides offset place+ mode fill
+    place    ::=  index size stride
+    store    ::=  value dtype strides offset over | update
+    update   ::=  value dtype strides offset place+ mode combine initial over
 
 The index space is a box; its first `rows` axes number the rows, the others are the points of a row.
 Values are numbered: loads first, then the others in order; each is known at points or in rows. What
 is computed of values in rows alone is in rows, everything else at points, where a value in rows is
-the same all along its row. A reduction takes a value at points to one in rows. A value at points
-that needs a reduction's result belongs to a later pass over the row than that reduction; `passes`
+the same all along its row. A reduction takes a value at points to one in rows. A scan is a value at
+points that depends on the points of the row up to its own; a row is gone through from its first
+point to its last, so that one from the end has axes with negative strides. A value at points that
+needs a reduction's result belongs to a later pass over the row than that reduction; `passes`
 numbers them. Strides are in elements; a stride of 0 repeats, a negative one goes backwards.
+
+A gather is a value at points that is read where integer values say: each of its places adds its
+index, brought into the range of an axis as `mode` says, times the stride of that axis. An update is
+an array of which some elements are combined with a value, where integer values say; there may be
+several for one element, and they are combined in the order of the points, the last axis fastest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -74,8 +84,53 @@ class Reduce:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """A value at points: a cumulative operation's result for the points of the row up to this one.
+
+    With `block` 1 a result is made from the one before it and the operands of its point, by the
+    operation's `advance`. A larger block is a power of 2: as many points, from the first of the row
+    on, are combined among themselves, by the same rule, in steps 1, 2, 4, .. apart, and then with
+    the result before the block. So the order of rounding is part of the kernel.
+    """
+
+    primitive: Primitive
+    operands: tuple[Operand, ...]
+    dtype: np.dtype
+    block: int
+    source: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place along an axis: an integer value, and the axis's size and stride."""
+
+    index: Operand
+    size: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """A value at points: an array's element `offset + sum(index * strides) + places`.
+
+    `mode`: what an index outside 0 .. size - 1 does: "clip" takes the nearest, "wrap" counts modulo
+    the size, "fill" reads `fill`; "promise" says that there is none, and nothing outside the array
+    is read if there is.
+    """
+
+    operand: int
+    dtype: np.dtype
+    strides: tuple[int, ...]
+    offset: int
+    places: tuple[Place, ...]
+    mode: str
+    fill: Literal | None = None
+    source: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
-    """An output array, written at element `sum(index * strides)`.
+    """An output array, written at element `offset + sum(index * strides)`.
 
     It may take the memory of the operand `over`, each element of which is read only for the one
     that is written there.
@@ -85,7 +140,34 @@ class Store:
     dtype: np.dtype
     strides: tuple[int, ...]
     shape: tuple[int, ...]
+    offset: int = 0
     over: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An output array, at first a copy of operand `initial` or full of that number.
+
+    For each point in order its element x at `offset + sum(index * strides) + places` becomes
+    `combine(o, x, value)`, a function as in ir/primitive.py. `mode` is as for `Gather`, but that
+    instead of "fill" there is "drop", which changes nothing. It may take the memory of the operand
+    `over`, which is the one it is a copy of: where it does, nothing need be copied.
+    """
+
+    value: Operand
+    dtype: np.dtype
+    strides: tuple[int, ...]
+    shape: tuple[int, ...]
+    offset: int
+    places: tuple[Place, ...]
+    mode: str
+    combine: Callable[..., Any]
+    initial: int | Literal
+    over: int | None = None
+
+
+#: What a kernel computes.
+KernelValue = Compute | Reduce | Scan | Gather
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,8 +180,8 @@ class KernelSpec:
     shape: tuple[int, ...]
     rows: int
     loads: tuple[Load, ...]
-    values: tuple[Compute | Reduce, ...]
-    stores: tuple[Store, ...]
+    values: tuple[KernelValue, ...]
+    stores: tuple[Store | Update, ...]
     total: int | None = None
 
     @property
@@ -122,6 +204,33 @@ class KernelSpec:
         """Whether an output takes the memory of an operand."""
         return any(store.over is not None for store in self.stores)
 
+    @property
+    def scans(self) -> tuple[Scan, ...]:
+        """The values that depend on the points before theirs."""
+        return tuple([value for value in self.values if isinstance(value, Scan)])
+
+    @property
+    def updates(self) -> tuple[Update, ...]:
+        """The outputs that are combined with values one after the other."""
+        return tuple([store for store in self.stores if isinstance(store, Update)])
+
+    @property
+    def operand_types(self) -> tuple[np.dtype, ...]:
+        """The element types of the arrays it reads."""
+        types = {load.operand: load.dtype for load in self.loads}
+        for value in self.values:
+            if isinstance(value, Gather):
+                types[value.operand] = value.dtype
+        for update in self.updates:
+            if isinstance(update.initial, int):
+                types[update.initial] = update.dtype
+        return tuple([types[k] for k in range(len(types))])
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether there is no reduction and no scan."""
+        return not self.reduces and not self.scans
+
     def dtype_of(self, value: int) -> np.dtype:
         """Return a value's element type."""
         if value < len(self.loads):
@@ -135,14 +244,63 @@ class KernelSpec:
         return f"<kernel over {self.shape}>"
 
 
+def read_by(value: KernelValue) -> tuple[int, ...]:
+    """Return the numbers of the values that one is computed from."""
+    if isinstance(value, Reduce):
+        return (value.operand,)
+    operands = place_indices(value) if isinstance(value, Gather) else value.operands
+    return tuple([x for x in operands if isinstance(x, int)])
+
+
+def place_indices(x: Gather | Update) -> tuple[Operand, ...]:
+    """Return the integer values that say where something is read or written."""
+    return tuple([place.index for place in x.places])
+
+
+def renumbered(value: KernelValue, number: Callable[[int], int]) -> KernelValue:
+    """Return a value computed from others, each at its new number."""
+    if isinstance(value, Reduce):
+        return replace(value, operand=number(value.operand))
+    if isinstance(value, Gather):
+        places = [replace(x, index=_numbered(x.index, number)) for x in value.places]
+        return replace(value, places=tuple(places))
+    operands = tuple([_numbered(x, number) for x in value.operands])
+    return replace(value, operands=operands)
+
+
+def update_renumbered(update: Update, number: Callable[[int], int]) -> Update:
+    """Return an update by values that are at new numbers."""
+    places = [replace(x, index=_numbered(x.index, number)) for x in update.places]
+    return replace(update, value=_numbered(update.value, number), places=tuple(places))
+
+
+def _numbered(x: Operand, number: Callable[[int], int]) -> Operand:
+    return number(x) if isinstance(x, int) else x
+
+
+def with_operands(spec: KernelSpec, place: Sequence[int]) -> KernelSpec:
+    """Return a kernel that finds each of its operands at another place."""
+
+    def moved(x: Any) -> Any:
+        if isinstance(x, Load | Gather):
+            return replace(x, operand=place[x.operand])
+        if isinstance(x, Update) and isinstance(x.initial, int):
+            return replace(x, initial=place[x.initial])
+        return x
+
+    parts = (spec.loads, spec.values, spec.stores)
+    loads, values, stores = (tuple(map(moved, part)) for part in parts)
+    return replace(spec, loads=loads, values=values, stores=stores)
+
+
 def in_rows(spec: KernelSpec) -> tuple[bool, ...]:
     """Return which values are known in rows (the others at points)."""
     flags = [not any(load.strides[spec.rows :]) for load in spec.loads]
     for value in spec.values:
-        if isinstance(value, Reduce):
-            flags.append(True)
+        if isinstance(value, Compute):
+            flags.append(all(flags[x] for x in read_by(value)))
         else:
-            flags.append(all(flags[x] for x in value.operands if isinstance(x, int)))
+            flags.append(isinstance(value, Reduce))
     return tuple(flags)
 
 
@@ -156,8 +314,7 @@ def passes(spec: KernelSpec) -> tuple[int, ...]:
         if isinstance(value, Reduce):
             number.append(number[value.operand] + 1)
         else:
-            known = [number[x] for x in value.operands if isinstance(x, int)]
-            number.append(max(known, default=0))
+            number.append(max([number[x] for x in read_by(value)], default=0))
     return tuple(number)
 
 
@@ -173,17 +330,41 @@ def format_spec(spec: KernelSpec) -> str:
     for i, value in enumerate(spec.values, len(spec.loads)):
         if isinstance(value, Reduce):
             text = f"{value.primitive.name} over points of v{value.operand}"
+        elif isinstance(value, Scan):
+            text = f"{value.primitive.name} up to each point of {_operands(value)}"
+            text += f" in blocks of {value.block}" if value.block > 1 else ""
+        elif isinstance(value, Gather):
+            text = f"gather {value.operand} at {_affine(value.strides, value.offset)}"
+            text += f"{_places(value.places)}, {value.mode}"
+            text += f" {_operand(value.fill)}" if value.fill is not None else ""
         else:
-            operands = " ".join(_operand(x) for x in value.operands)
+            operands = _operands(value)
             inside = " ".join(f"{k}={v}" for k, v in value.params)
             text = f"{value.primitive.name}{f'[{inside}]' if inside else ''} {operands}"
             if value.primitive.multiple_outputs:
                 text = f"output {value.output} of {text}"
         lines.append(f"  v{i}: {value.dtype.name} = {text}")
     for k, store in enumerate(spec.stores):
+        where = _affine(store.strides, store.offset)
         over = f" over {store.over}" if store.over is not None else ""
-        lines.append(f"  store {k} at {_affine(store.strides, 0)}{over}: v{store.value}")
+        if isinstance(store, Store):
+            lines.append(f"  store {k} at {where}{over}: v{store.value}")
+            continue
+        is_copy = isinstance(store.initial, int)
+        start = f"load {store.initial}" if is_copy else _operand(store.initial)
+        lines.append(
+            f"  store {k}, from {start}{over}, at {where}{_places(store.places)}, {store.mode}: "
+            f"{store.combine.__name__.lstrip('_')} {_operand(store.value)}"
+        )
     return "\n".join([*lines, "}"])
+
+
+def _places(places: Sequence[Place]) -> str:
+    return "".join(f" + {x.stride} {_operand(x.index)} below {x.size}" for x in places)
+
+
+def _operands(value: Compute | Scan) -> str:
+    return " ".join(_operand(x) for x in value.operands)
 
 
 def _operand(x: Operand) -> str:

@@ -1,13 +1,34 @@
 """Which equations a generated kernel can compute, and why not the others.
 
-An equation that cannot is run by NumPy, between kernels.
+An equation that cannot is run by NumPy, between kernels. And in which order running results are
+made, which is a part of what they are.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from autodiff.base import dtypes
 from autodiff.ir.graph import Eqn
+from autodiff.ir.primitive import Primitive
 from autodiff.primitives.lowering import missing_rule
+
+#: Kinds of the element types that are one number each.
+REAL_KINDS = "biuf"
+
+#: Points of a block of a running result: as many lanes as hold 32-bit numbers in the widest
+#: registers. It is the same for all types and processors, and so are the results.
+BLOCK = 16
+
+
+def block_of(primitive: Primitive, dtype: np.dtype) -> int:
+    """Return in what blocks a cumulative operation is made along a last axis (`Scan`).
+
+    Only what may be combined in any order has blocks, and not half precisions, which would be
+    rounded again in every step.
+    """
+    is_half = dtypes.is_float(dtype) and dtype.itemsize < 4
+    return BLOCK if primitive.associative and not is_half else 1
 
 
 def why_not_lowered(eqn: Eqn, kinds: str) -> str | None:
@@ -29,3 +50,21 @@ def why_not_lowered(eqn: Eqn, kinds: str) -> str | None:
         if dtypes.kind(dtype) not in kinds:
             return f"{primitive.name} is on {dtype}, which kernels do not hold"
     return missing_rule(primitive, taken, eqn.params)
+
+
+def why_not_scanned(eqn: Eqn) -> str | None:
+    """Return why no kernel makes the running results of a cumulative operation, None if one can."""
+    primitive, dtype = eqn.primitive, eqn.outputs[0].aval.dtype
+    if primitive.advance is None:
+        return f"{primitive.name} has no rule by which a result follows from the one before"
+    if dtypes.kind(dtype) not in REAL_KINDS:
+        return f"{primitive.name} is on {dtype}, of which kernels make no running results"
+    return None
+
+
+def why_not_indexed(eqn: Eqn) -> str | None:
+    """Return why no kernel reads or writes at the places of an operation, None if one can."""
+    dtype = eqn.outputs[0].aval.dtype
+    if dtypes.kind(dtype) not in REAL_KINDS:
+        return f"{eqn.primitive.name} is on {dtype}, which kernels do not read at places"
+    return None

@@ -13,7 +13,7 @@ from dataclasses import replace
 from autodiff.ir.graph import Eqn, Graph, Var, make_graph
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.group import bytes_of
-from autodiff.schedule.kernel_spec import KernelSpec, Load, Store, passes
+from autodiff.schedule.kernel_spec import Gather, KernelSpec, Load, Store, Update, passes
 
 #: Bytes from which on memory is worth to be used again: smaller arrays are in the cache anyway.
 LARGE = 1 << 20
@@ -51,15 +51,23 @@ def with_reuse(graph: Graph, donated: frozenset[int]) -> tuple[Graph, frozenset[
     return make_graph(graph.inputs, (), eqns, graph.outputs), frozenset(places)
 
 
-def _fits(spec: KernelSpec, store: Store, operand: int) -> bool:
+def _fits(spec: KernelSpec, store: Store | Update, operand: int) -> bool:
     """Return whether a store may be written over an operand: each element is read before.
 
-    Rows are computed by themselves, and within a row one pass after another.
+    Rows are computed by themselves, and within a row one pass after another. What is read at
+    places may be read at any time.
     """
     loads = [load for load in spec.loads if load.operand == operand]
+    gathers = [x for x in spec.values if isinstance(x, Gather) and x.operand == operand]
+    copies = [x for x in spec.updates if x.initial == operand]
+    if isinstance(store, Update):
+        return copies == [store] and not loads and not gathers
+    if gathers or copies:
+        return False
+    same = Load(operand, store.dtype, store.strides, store.offset)
     number = passes(spec)
     is_last = number[store.value] == max(number) or not any(store.strides[spec.rows :])
-    return is_last and all(load == Load(operand, store.dtype, store.strides) for load in loads)
+    return is_last and all(load == same for load in loads)
 
 
 class _Memory:

@@ -26,7 +26,7 @@ import autodiff.numpy as anp
 from autodiff.api.trace import leaf_types, trace_function
 from autodiff.base import dtypes
 from autodiff.codegen.complex_operations import ComplexOperations
-from autodiff.codegen.cpu_kernels import any_value
+from autodiff.codegen.cpu_layout import any_value
 from autodiff.codegen.operations import Operations
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Graph

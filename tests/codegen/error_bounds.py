@@ -15,7 +15,7 @@ import numpy as np
 
 from autodiff.base import dtypes
 from autodiff.codegen.complex_operations import ComplexOperations
-from autodiff.codegen.cpu_kernels import any_value
+from autodiff.codegen.cpu_layout import any_value
 from autodiff.codegen.operations import Operations
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Params, params_key
@@ -118,9 +118,11 @@ def is_mistaken(primitive: Primitive, operands: Sequence[np.ndarray]) -> Any:
 def depends_on_order(primitive: Primitive, operands: Sequence[np.ndarray], params: Params) -> bool:
     """Return whether an operation combines floats by rounding, not by choosing one of them.
 
-    Of twos and threes a choice is two or three.
+    Of twos and threes a choice is two or three. Updates at places are made in NumPy's order.
     """
     if primitive.kind in ("elementwise", "shape") or not dtypes.is_inexact(operands[0].dtype):
+        return False
+    if primitive.indexed is not None:
         return False
     tried = [np.reshape(np.arange(x.size) % 2 + 2, x.shape).astype(x.dtype) for x in operands]
     result = primitive.reference(*tried, **params)
@@ -139,10 +141,10 @@ def combination_bound(
     finite, or a product of parts may leave the range of normal numbers, the order decides: inf.
     """
     x = operands[0]
+    if not depends_on_order(primitive, operands, params):
+        return np.zeros(())
     with np.errstate(all="ignore"):
         magnitude = np.asarray(primitive.reference(*map(np.abs, operands), **params))
-        if not depends_on_order(primitive, operands, params):
-            return np.zeros(magnitude.shape)
         sizes = [np.abs(v) for v in operands]
         one = sizes[0].dtype.type(1)
         large = primitive.reference(*[np.maximum(v, one) for v in sizes], **params)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import autodiff as ad
-from autodiff.codegen.cpu_kernels import collapsed, emit_kernel
+from autodiff.codegen.cpu_kernels import emit_kernel
+from autodiff.codegen.cpu_layout import collapsed
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.cpu_kernels import schedule_for_cpu
 from autodiff.runtime.host import host

@@ -9,7 +9,7 @@ import numpy as np
 
 from autodiff.ir.graph import Literal
 from autodiff.schedule.fuse import Schedule, kernel
-from autodiff.schedule.kernel_spec import KernelSpec, Reduce
+from autodiff.schedule.kernel_spec import Gather, KernelSpec, Reduce, Scan, Update
 
 
 def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
@@ -17,13 +17,16 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
     known: list[Any] = []
     for load in spec.loads:
         flat = np.ascontiguousarray(operands[load.operand]).reshape(-1)
-        places = np.full(spec.shape, load.offset)
-        for axis, stride in enumerate(load.strides):
-            line = np.arange(spec.shape[axis]) * stride
-            places = places + line.reshape((-1,) + (1,) * (len(spec.shape) - 1 - axis))
-        known.append(flat[places])
+        known.append(flat[points_of(spec, load.strides, load.offset)])
     points = tuple(range(spec.rows, len(spec.shape)))
     for value in spec.values:
+        if isinstance(value, Gather):
+            at, inside = places_of(spec, value, known)
+            flat = np.ascontiguousarray(operands[value.operand]).reshape(-1)
+            read = flat[np.where(inside, at, 0)]
+            fill = read if value.fill is None else value.fill.value
+            known.append(np.where(inside, read, fill).astype(value.dtype))
+            continue
         if isinstance(value, Reduce):
             total = value.primitive.reference(known[value.operand], axes=points)
             kept = np.reshape(total, (*spec.shape[: spec.rows], *[1] * len(points)))
@@ -33,18 +36,69 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             np.broadcast_to(x.value, spec.shape) if isinstance(x, Literal) else known[x]
             for x in value.operands
         ]
+        if isinstance(value, Scan):
+            flat = [np.reshape(x, (spec.row_count, spec.row_size)) for x in given]
+            total = value.primitive.reference(*flat, axis=1, reverse=False)
+            known.append(np.reshape(total, spec.shape))
+            continue
         result = value.primitive.reference(*given, **dict(value.params))
         known.append(result[value.output] if value.primitive.multiple_outputs else result)
     results = []
     for store in spec.stores:
+        if isinstance(store, Update):
+            results.append(run_update(spec, store, known, operands))
+            continue
         flat = np.empty(int(np.prod(store.shape)), store.dtype)
-        places = np.zeros(spec.shape, int)
-        for axis, stride in enumerate(store.strides):
-            line = np.arange(spec.shape[axis]) * stride
-            places = places + line.reshape((-1,) + (1,) * (len(spec.shape) - 1 - axis))
-        flat[places] = known[store.value]
+        flat[points_of(spec, store.strides, store.offset)] = known[store.value]
         results.append(flat.reshape(store.shape))
     return results
+
+
+def points_of(spec: KernelSpec, strides: Sequence[int], offset: int) -> np.ndarray:
+    """Return `offset + sum(index * strides)` at every point."""
+    places = np.full(spec.shape, offset)
+    for axis, stride in enumerate(strides):
+        line = np.arange(spec.shape[axis]) * stride
+        places = places + line.reshape((-1,) + (1,) * (len(spec.shape) - 1 - axis))
+    return places
+
+
+def places_of(spec: KernelSpec, x: Gather | Update, known: Sequence[Any]) -> tuple[Any, Any]:
+    """Return where a gather or an update is at every point, and whether that is in range."""
+    at = points_of(spec, x.strides, x.offset)
+    inside = np.ones(spec.shape, bool)
+    for place in x.places:
+        index = place.index.value if isinstance(place.index, Literal) else known[place.index]
+        exact = np.broadcast_to(index, spec.shape).astype(object)
+        if x.mode == "wrap":
+            exact = exact % place.size
+        elif x.mode in ("clip", "promise"):
+            exact = np.minimum(np.maximum(exact, 0), place.size - 1)
+        inside &= ((exact >= 0) & (exact < place.size)).astype(bool)
+        at = at + np.where(inside, exact, 0).astype(int) * place.stride
+    return at, inside
+
+
+class Numbers:
+    """The operations of an update, on two numbers."""
+
+    add, multiply, minimum, maximum = np.add, np.multiply, np.minimum, np.maximum
+
+
+def run_update(
+    spec: KernelSpec, x: Update, known: Sequence[Any], operands: Sequence[Any]
+) -> np.ndarray:
+    """Return the array of an update, point by point."""
+    start = x.initial.value if isinstance(x.initial, Literal) else operands[x.initial]
+    flat = np.array(np.broadcast_to(start, x.shape), x.dtype).reshape(-1)
+    value = x.value.value if isinstance(x.value, Literal) else known[x.value]
+    at, inside = places_of(spec, x, known)
+    for point, update in zip(
+        np.where(inside, at, -1).flat, np.broadcast_to(value, spec.shape).flat, strict=True
+    ):
+        if point >= 0:
+            flat[point] = x.combine(Numbers, flat[point], update)
+    return flat.reshape(x.shape)
 
 
 def interpreted(spec: KernelSpec) -> Callable[..., list[np.ndarray]]:

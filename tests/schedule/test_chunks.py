@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import autodiff as ad
-from autodiff.codegen.cpu_kernels import collapsed
+from autodiff.codegen.cpu_layout import collapsed
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.cpu_kernels import schedule_for_cpu
 from autodiff.schedule.chunks import CHUNK, in_chunks
