@@ -103,15 +103,39 @@ def _transpose_left(ct: Any, x: ArrayType, y: Any, dimensions: Dimensions) -> An
     x_free, y_free = _free(x.ndim, x_sum, x_batch), _free(y.ndim, y_sum, y_batch)
     count = len(x_batch)
     ct_free = tuple(range(count + len(x_free), ct.ndim))
-    result = bind_primitive(
-        dot_general,
-        (ct, y),
-        {"dimensions": ((ct_free, y_free), (tuple(range(count)), y_batch))},
-    )
+    pairs = ((ct_free, y_free), (tuple(range(count)), y_batch))
+    result = bind_primitive(dot_general, (ct, y), {"dimensions": pairs})
     # result axes: batch, x_free, then y's summed axes in y's order
     order_of_sum = sorted(range(len(y_sum)), key=lambda k: y_sum[k])
-    axes = (*x_batch, *x_free, *(x_sum[k] for k in order_of_sum))
-    return transpose(result, permutation=tuple(int(i) for i in np.argsort(axes)))
+    return _ordered(result, (*x_batch, *x_free, *(x_sum[k] for k in order_of_sum)))
+
+
+def _transpose_right(ct: Any, x: Any, y: ArrayType, dimensions: Dimensions) -> Any:
+    """Cotangent of the right operand: contract x with ct over x's free axes, order the axes.
+
+    The operands stand in the order in which the result needs no transposition. For a right operand
+    without free axes either does, and ct comes first: there a batch of cotangents stays in front.
+    """
+    (x_sum, y_sum), (x_batch, y_batch) = dimensions
+    x_free, y_free = _free(x.ndim, x_sum, x_batch), _free(y.ndim, y_sum, y_batch)
+    count = len(x_batch)
+    ct_free = tuple(range(count, count + len(x_free)))
+    pairs = ((x_free, ct_free), (x_batch, tuple(range(count))))
+    operands = x, ct
+    if not y_free:
+        pairs, operands = tuple([pair[::-1] for pair in pairs]), (ct, x)
+    result = bind_primitive(dot_general, operands, {"dimensions": pairs})
+    # result axes: batch, x's summed axes in x's order, then y_free
+    order_of_sum = sorted(range(len(x_sum)), key=lambda k: x_sum[k])
+    return _ordered(result, (*y_batch, *(y_sum[k] for k in order_of_sum), *y_free))
+
+
+def _ordered(x: Any, axes: tuple[int, ...]) -> Any:
+    """Return an array whose axes are those of these numbers with its axes in order."""
+    permutation = tuple(sorted(range(len(axes)), key=lambda k: axes[k]))
+    if permutation == tuple(range(len(axes))):
+        return x
+    return transpose(x, permutation=permutation)
 
 
 def _dot_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
@@ -120,17 +144,7 @@ def _dot_transpose(cts: Any, operands: Any, params: Any, mode: Any) -> Any:
     dimensions = params["dimensions"]
     if is_linear(x):
         return (_transpose_left(ct, x.aval, y, dimensions), None)
-    (x_sum, y_sum), (x_batch, y_batch) = dimensions
-    # x . y = (y . x) with the two groups of free axes exchanged
-    count = len(x_batch)
-    x_free = _free(x.ndim, x_sum, x_batch)
-    swapped = (
-        *range(count),
-        *range(count + len(x_free), ct.ndim),
-        *range(count, count + len(x_free)),
-    )
-    ct = transpose(ct, permutation=swapped)
-    return (None, _transpose_left(ct, y.aval, x, ((y_sum, x_sum), (y_batch, x_batch))))
+    return (None, _transpose_right(ct, x, y.aval, dimensions))
 
 
 def _dot_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any) -> Any:
