@@ -6,7 +6,7 @@ one that it shrinks.
 
 A program is a list of steps on a pool of values, the arguments first: elementwise operations, all
 that the registry has, the cheaper ones more often; casts between all element types; views;
-reductions over any axes; now and then a function that no kernel computes.
+reductions over any axes; running results, padding, joining, taking, sorting.
 """
 
 from __future__ import annotations
@@ -42,18 +42,19 @@ _ARGUMENTS = sorted(
     dtypes.SUPPORTED, key=lambda d: (d != np.float64, d != np.float32, not dtypes.is_float(d))
 )
 
-#: Shapes of the arguments, but for axes left out or of size 1: few sizes, so that kernels recur.
+#: Shapes of the arguments, but for axes left out or of size 1: few sizes, so that kernels recur;
+#: square ones, where rows may be taken for columns.
 _SHAPES = (
     *((3,), (), (2, 3), (24,), (4, 6), (2, 3, 4), (6, 4), (1,), (60,), (3, 20), (20, 3), (5, 12)),
     *((4, 6), (3, 20), (24,), (60,), (5, 3, 4), (33,), (3, 11), (2, 30), (15, 4), (0, 3), (70,)),
-    *((7, 10), (2, 5, 7)),
+    *((7, 10), (2, 5, 7), (5, 5), (3, 3, 3), (24, 24), *[(5, 5), (4, 4)] * 3),
 )
 
 #: Shapes of long arguments: a sum in chunks, tiles of columns, pieces for threads.
 _LONG = ((16_400,), (17, 330), (3, 700), (66, 1000), (130, 3), (2, 9, 150))
 
 #: Elements of a value that steps may make of arguments of short and long shapes.
-_MOST, _MOST_OF_LONG = 240, 70_000
+_MOST, _MOST_OF_LONG = 600, 70_000
 
 _NUMBERS = (2.0, 0.0, 1.0, -1.0, 0.5, 3, 0, 1, -2, True, -0.0, 7.25, float("nan"), float("inf"))
 
@@ -213,7 +214,11 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "broadcast_to": lambda x, *, shape: anp.broadcast_to(x, shape),
     "reduce": _reduced,
     "sort": lambda x: anp.sort(x, axis=-1),
-    "cumsum": lambda x: anp.cumsum(x, axis=0, dtype=x.dtype),
+    "pad": lambda x, *, widths: anp.pad(x, widths, constant_values=1),
+    "roll": lambda x, *, shift: anp.roll(x, shift, axis=-1),
+    "take": lambda x, *, at: anp.take(x, np.array(at), axis=0),
+    "concatenate": lambda *xs: anp.concatenate(xs, axis=-1),
+    "running": lambda x, *, by, reverse: primitives[by](x, axis=0, reverse=reverse),
 }
 
 Pool = Sequence[Any]
@@ -266,6 +271,18 @@ def _elementwise(pick: Pick, pool: Pool, most: int) -> Step:
     return Step(primitive.name, (*operands[turn:], *operands[:turn]), tuple(params.items()))
 
 
+def _met(pick: Pick, pool: Pool, most: int) -> Step | None:
+    """Return a step in which values of two shapes meet, as a reduction's result and its operand."""
+    place = _recent(pick, pool)
+    shape = pool[place].shape
+    others = [i for i, x in enumerate(pool) if x.shape != shape and _fits(shape, x.shape, most)]
+    if not others:
+        return None
+    able = names(lambda p: is_elementwise(p) and p.commutative)
+    other = others[-1 - min(pick(len(others)), pick(len(others)))]
+    return Step(able[pick(len(able))], (Place(place), Place(other)))
+
+
 def _is_declared(step: Step, pool: Pool) -> bool:
     """Return whether an operation that rules alone apply is on element types it is declared for."""
     primitive = primitives.get(step.name)
@@ -296,7 +313,7 @@ def _reduction(pick: Pick, pool: Pool, most: int) -> Step | None:
         return None
     name, chosen = able[pick(len(able))], 1 + pick(2**x.ndim - 1)
     axes = tuple(i for i in range(x.ndim) if chosen >> (x.ndim - 1 - i) & 1)
-    params = {"by": name, "axes": axes, "keepdims": pick(3) < 2}
+    params = {"by": name, "axes": axes, "keepdims": pick(2) == 0}
     return Step("reduce", (Place(place),), tuple(params.items()))
 
 
@@ -355,12 +372,46 @@ def _broadcast(pick: Pick, shape: tuple[int, ...], most: int) -> tuple[str, str,
     return "broadcast_to", "shape", wider if prod(wider) <= most else shape
 
 
-def _elsewhere(pick: Pick, pool: Pool, most: int) -> Step | None:
+def _moved(pick: Pick, pool: Pool, most: int) -> Step | None:
+    """Return a step that moves elements about, or makes each from those before it."""
     place = _recent(pick, pool)
-    return Step(("cumsum", "sort")[pick(2)], (Place(place),)) if pool[place].ndim else None
+    x = pool[place]
+    if not x.ndim:
+        return None
+    kind, operands = pick(6), [Place(place)]
+    if kind == 0:
+        able = [name for name in _running() if dtypes.kind(x.dtype) in primitives[name].dtypes]
+        params = {"by": able[pick(len(able))], "reverse": pick(2) == 1}
+    elif kind == 1:
+        params = {"widths": tuple([(pick(3), pick(2)) for _ in range(x.ndim)])}
+    elif kind == 2:
+        params = {"at": tuple([pick(x.shape[0]) for _ in range(1 + pick(4))] if x.shape[0] else ())}
+    elif kind == 3:
+        alike = [i for i, y in enumerate(pool) if y.shape == x.shape]
+        operands.append(Place(alike[pick(len(alike))]))
+        params = {}
+    elif kind == 4:
+        params = {"shift": pick(5) - 2}
+    else:
+        params = {}
+    name = ("running", "pad", "take", "concatenate", "roll", "sort")[kind]
+    return Step(name, tuple(operands), tuple(params.items()))
 
 
-_MAKERS = (*[_elementwise] * 10, *[_reduction] * 4, *[_view] * 3, *[_cast] * 2, _elsewhere)
+@cache
+def _running() -> tuple[str, ...]:
+    """Return the names of the running results of one array."""
+    return tuple(names(lambda p: p.kind == "cumulative" and len(p.samples.shapes[0]) == 1))
+
+
+_MAKERS = (
+    *[_elementwise] * 9,
+    *[_met] * 3,
+    *[_reduction] * 5,
+    *[_view] * 3,
+    *[_cast] * 2,
+    *[_moved] * 2,
+)
 
 
 # --------------------------------------------------------------------------------------- programs
@@ -450,6 +501,8 @@ def random_program(pick: Pick, most_steps: int = 6) -> Program:
             except (TypeError, ValueError, OverflowError):
                 continue  # an operation of other element types, a number these do not hold
             if isinstance(result, tuple):  # several outputs: the last is enough
+                continue
+            if prod(result.shape) > most:
                 continue
             pool.append(result)
             steps.append(step)
