@@ -190,10 +190,11 @@ class Step:
     params: tuple[tuple[str, Any], ...] = ()
 
     def apply(self, pool: Sequence[Any]) -> Any:
-        """Return the value of the step, on arrays or tracers."""
+        """Return the value of the step, on arrays or tracers: of several outputs the last."""
         operands = [pool[x.index] if isinstance(x, Place) else x for x in self.operands]
         function = FUNCTIONS.get(self.name) or primitives[self.name]
-        return function(*operands, **dict(self.params))
+        result = function(*operands, **dict(self.params))
+        return result[-1] if isinstance(result, tuple) else result
 
     def __str__(self) -> str:
         given = [*map(str, self.operands), *[f"{k}={v}" for k, v in self.params]]
@@ -500,8 +501,6 @@ def random_program(pick: Pick, most_steps: int = 6) -> Program:
                 result = step.apply(pool)
             except (TypeError, ValueError, OverflowError):
                 continue  # an operation of other element types, a number these do not hold
-            if isinstance(result, tuple):  # several outputs: the last is enough
-                continue
             if prod(result.shape) > most:
                 continue
             pool.append(result)
