@@ -7,7 +7,7 @@ from typing import Any
 from autodiff.base.dtypes import is_complex, is_float
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
 from autodiff.ir.held import has_effect
-from autodiff.primitives.arithmetic import negative
+from autodiff.primitives.families import is_negation, negation
 
 
 def _order(atom: Atom) -> tuple[bool, int]:
@@ -50,8 +50,8 @@ def common_subexpressions(graph: Graph) -> Graph:
                 same.update(zip(eqn.outputs, known, strict=True))
                 continue
             inputs = known
-            eqn = Eqn(negative, known, {}, eqn.outputs, eqn.source)
-        if eqn.primitive is negative and _has_sign(eqn):
+            eqn = negation(known[0], eqn.outputs[0], eqn.source)
+        if is_negation(eqn) and _has_sign(eqn):
             negated[eqn.outputs[0]] = inputs[0]
         kept.append(
             eqn

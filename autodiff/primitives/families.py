@@ -19,7 +19,7 @@ from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import Trace, Tracer, bind_primitive, record, trace_of
-from autodiff.ir.graph import NO_PARAMS, Literal, Params, is_repeated_scalar
+from autodiff.ir.graph import NO_PARAMS, Atom, Eqn, Literal, Params, Var, is_repeated_scalar
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
     Indexed,
@@ -91,6 +91,16 @@ def scaled(x: Any, factor: int) -> Any:
 def negated(x: Any) -> Any:
     """Return -x."""
     return bind_primitive(primitives["negative"], (x,), {})
+
+
+def negation(x: Atom, out: Var, source: Any) -> Eqn:
+    """Return the equation `out = -x`."""
+    return Eqn(primitives["negative"], (x,), {}, (out,), source)
+
+
+def is_negation(eqn: Eqn) -> bool:
+    """Return whether an equation does nothing but change a sign."""
+    return eqn.primitive is primitives["negative"]
 
 
 def partial_product(x: Any, y: Any) -> Any:
