@@ -49,7 +49,7 @@ ALWAYS_LAZY = COMPILERS_AND_DEVICES | {"matplotlib", "pynvml", "rich", "sklearn"
 # Packages that may also be imported inside a function, because not every program needs them.
 MAYBE_LAZY = ALWAYS_LAZY | {"opt_einsum", "scipy"}
 # The modules of the primitives layer that declare no primitive.
-PRIMITIVES_OPEN_TO_PASSES = frozenset({"families"})
+PRIMITIVES_OPEN_TO_PASSES = frozenset({"derivative_terms", "families"})
 # The only file that reads environment variables.
 SETTINGS = "autodiff/base/settings.py"
 

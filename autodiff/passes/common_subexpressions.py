@@ -7,7 +7,7 @@ from typing import Any
 from autodiff.base.dtypes import is_complex, is_float
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph, params_key
 from autodiff.ir.held import has_effect
-from autodiff.primitives.families import is_negation, negation
+from autodiff.primitives.derivative_terms import is_negation, negation
 
 
 def _order(atom: Atom) -> tuple[bool, int]:

@@ -19,7 +19,8 @@ from autodiff.ir.primitive import Primitive
 from autodiff.passes.dead_code import dead_code
 from autodiff.passes.jvp import JvpGraph, jvp
 from autodiff.passes.memo import remembered
-from autodiff.primitives.families import add_cotangents, full_like_type, scaled
+from autodiff.primitives.derivative_terms import add_cotangents, scaled
+from autodiff.primitives.families import full_like_type
 
 
 @dataclass(frozen=True, slots=True)

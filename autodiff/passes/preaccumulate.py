@@ -18,7 +18,7 @@ from autodiff.passes.fold import fold
 from autodiff.passes.inline import inline
 from autodiff.passes.memo import remembered
 from autodiff.passes.transpose import transpose
-from autodiff.primitives.families import negated, partial_product, partial_sum
+from autodiff.primitives.derivative_terms import negated, partial_product, partial_sum
 
 if TYPE_CHECKING:
     from autodiff.passes.linearize import Linearized

@@ -14,7 +14,7 @@ from autodiff.ir.graph import Eqn, Graph, Params, Var
 from autodiff.ir.primitive import LinearOperand, Primitive
 from autodiff.passes.memo import remembered
 from autodiff.passes.split import Split, split
-from autodiff.primitives.families import add_cotangents
+from autodiff.primitives.derivative_terms import add_cotangents
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from autodiff.base import dtypes
 from autodiff.ir.avals import array_type
 from autodiff.ir.builder import Tracer
 from autodiff.ir.primitive import Samples, methods
+from autodiff.primitives.derivative_terms import scaled
 from autodiff.primitives.families import (
     INEXACT,
     NUMERIC,
@@ -20,7 +21,6 @@ from autodiff.primitives.families import (
     full_like_type,
     in_place,
     neutral,
-    scaled,
     selection_type,
     undone,
 )

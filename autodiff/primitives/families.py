@@ -17,9 +17,9 @@ from autodiff.base import dtypes
 from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.base.source_info import user_line
-from autodiff.ir.avals import PYTHON_SCALARS, UNKNOWN, ArrayType, array_type, type_of
+from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, array_type, type_of
 from autodiff.ir.builder import Trace, Tracer, bind_primitive, record, trace_of
-from autodiff.ir.graph import NO_PARAMS, Atom, Eqn, Literal, Params, Var, is_repeated_scalar
+from autodiff.ir.graph import NO_PARAMS, Literal, Params, is_repeated_scalar
 from autodiff.ir.primitive import (
     CACHE_LIMIT,
     Indexed,
@@ -72,48 +72,6 @@ def sum_to_shape(ct: Any, shape: tuple[int, ...]) -> Any:
     if total.shape != shape:
         total = bind_primitive(primitives["reshape"], (total,), {"shape": shape})
     return total
-
-
-def add_cotangents(x: Any, y: Any) -> Any:
-    """Return the sum of two cotangents of one value."""
-    if x.shape != y.shape or UNKNOWN in x.shape:  # of what a loop made: primitives/rows.py
-        return bind_primitive(primitives["add_rows"], (x, y), {})
-    return bind_primitive(primitives["add"], (x, y), {})
-
-
-def scaled(x: Any, factor: int) -> Any:
-    """Return `x` times a small whole number, of the type of `x`."""
-    if factor == 1:
-        return x
-    return bind_primitive(primitives["multiply"], (x, full_like_type(x, factor)), {})
-
-
-def negated(x: Any) -> Any:
-    """Return -x."""
-    return bind_primitive(primitives["negative"], (x,), {})
-
-
-def negation(x: Atom, out: Var, source: Any) -> Eqn:
-    """Return the equation `out = -x`."""
-    return Eqn(primitives["negative"], (x,), {}, (out,), source)
-
-
-def is_negation(eqn: Eqn) -> bool:
-    """Return whether an equation does nothing but change a sign."""
-    return eqn.primitive is primitives["negative"]
-
-
-def partial_product(x: Any, y: Any) -> Any:
-    """Return the product of two partial derivatives, 0 where one of them is 0.
-
-    They are of one shape, or 0-d.
-    """
-    return bind_primitive(primitives["guarded_multiply"], (x, y), {})
-
-
-def partial_sum(x: Any, y: Any) -> Any:
-    """Return the sum of two partial derivatives, of one shape or 0-d."""
-    return bind_primitive(primitives["add"], (x, y), {})
 
 
 def move_axis(x: Any, source: int, destination: int) -> Any:

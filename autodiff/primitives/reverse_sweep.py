@@ -21,7 +21,8 @@ from autodiff.ir.builder import bind_primitive, replay
 from autodiff.ir.evaluate import copy_of
 from autodiff.ir.graph import Atom, Graph, Literal, Params, make_graph
 from autodiff.primitives.call import call
-from autodiff.primitives.families import add_cotangents, batch_to
+from autodiff.primitives.derivative_terms import add_cotangents
+from autodiff.primitives.families import batch_to
 from autodiff.primitives.higher_order import (
     build_graph,
     filled,

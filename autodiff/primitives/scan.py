@@ -18,7 +18,8 @@ from autodiff.ir.builder import bind_primitive
 from autodiff.ir.evaluate import copy_of
 from autodiff.ir.graph import Eqn, Params, make_graph
 from autodiff.ir.primitive import primitives
-from autodiff.primitives.families import add_cotangents, batch_to, is_linear
+from autodiff.primitives.derivative_terms import add_cotangents
+from autodiff.primitives.families import batch_to, is_linear
 from autodiff.primitives.higher_order import (
     build_graph,
     filled,
