@@ -22,12 +22,16 @@ from autodiff.codegen.operations import Typed, memory_type
 from autodiff.codegen.scalar_types import I1, I64, Value
 from autodiff.ir.graph import Literal
 from autodiff.schedule.kernel_spec import (
+    Choose,
     Compute,
     Gather,
     KernelSpec,
+    Load,
     Operand,
     Place,
+    Position,
     Update,
+    affine_maps,
     in_rows,
     place_indices,
     read_by,
@@ -125,11 +129,14 @@ class Indexed:
         """Return whether all lanes have the same value."""
         if isinstance(x, Literal):
             return True
-        emitter = self.emitter
-        if x < emitter.needs.first:
-            return emitter._along_lanes(emitter.spec.loads[x].strides) == 0
-        value = emitter.spec.values[x - emitter.needs.first]
-        return isinstance(value, Compute) and all(map(self._is_same_in_lanes, read_by(value)))
+        emitter, spec = self.emitter, self.emitter.spec
+        part = (*spec.loads, *spec.values)[x]
+        if any(map(emitter._along_lanes, affine_maps(part))):
+            return False
+        if isinstance(part, Load):
+            return True
+        is_pointwise = isinstance(part, Compute | Choose | Position)
+        return is_pointwise and all(map(self._is_same_in_lanes, read_by(part)))
 
     def write(
         self,

@@ -42,6 +42,7 @@ import numpy as np
 from autodiff.base import dtypes
 from autodiff.base.source_info import short_line
 from autodiff.codegen.complex_operations import ComplexOperations, of_parts, parts_of
+from autodiff.codegen.cpu_guards import Guards, States, read_in, region_of
 from autodiff.codegen.cpu_indexed import Indexed
 from autodiff.codegen.cpu_layout import (
     COSTLY,
@@ -63,10 +64,13 @@ from autodiff.codegen.vectors import VectorBuilder
 from autodiff.ir.graph import Literal
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import (
+    Choose,
     Compute,
     Gather,
     KernelSpec,
+    KernelValue,
     Operand,
+    Position,
     Reduce,
     Scan,
 )
@@ -109,6 +113,7 @@ class _Emitter:
         self.b.contract = contract
         self.o = ComplexOperations(Operations(self.b))
         self.memory = Memory(self.b, self.o)
+        self.guards = Guards(spec, self.memory, across=self.across)
         self.scans = Scans(self.o)
         self.indexed = Indexed(self)
         self.needs = Needs(spec)
@@ -122,6 +127,8 @@ class _Emitter:
         self.unrolled = UNROLLED
         self.place = "0"  # of the row in its block
         self.row_values: dict[int, Held] = {}
+        self.pointers: list[str] = []
+        self.inputs = 0
         self.loads: list[str] = []  # addresses of the first point of the row
         self.stores: list[str] = []
         self.row_mask: Value | None = None
@@ -148,11 +155,19 @@ class _Emitter:
             for value in in_rows
             if isinstance(value, Compute)
         )
-        if self.across or instructions <= COSTLY:
+        if self.across or instructions <= COSTLY or self._has_guarded_rows():
             return 1
         rows = rows_of_block(self.spec, self.lanes)
         kept = [rows * self._room * self.spec.dtype_of(i).itemsize for i in self.kept]
         return rows if max(kept, default=0) <= KEPT_BYTES else 1
+
+    def _has_guarded_rows(self) -> bool:
+        """Return whether a value in rows depends on where its row is."""
+        parts = (*self.spec.loads, *self.spec.values)
+        return any(
+            self.needs.in_rows[i] and (isinstance(part, Position) or bool(region_of(part)))
+            for i, part in enumerate(parts)
+        )
 
     def _fits(self, i: int) -> bool:
         lanes = self.lanes if self.across else 1
@@ -171,7 +186,7 @@ class _Emitter:
             b.lines.append(f"  {buffer} = alloca [{room} x {kind}], align 64")
         if self.tile > 1:
             for i, value in self._carried(0).items():
-                kind, room = element_text(value.dtype), self.tile * UNROLLED * self.lanes
+                kind, room = element_text(value.accumulated), self.tile * UNROLLED * self.lanes
                 b.lines.append(f"  %sums{i} = alloca [{room} x {kind}], align 64")
         self.indexed.prepare()
         is_one_row = self.spec.row_count == 1 and self.spec.is_pointwise
@@ -279,10 +294,10 @@ class _Emitter:
             for k, store in enumerate(spec.stores)
         ]
         self.row_values = {}
-        for i, load in enumerate(spec.loads):
+        self.guards.enter_row(indices)
+        for i in range(len(spec.loads)):
             if self.needs.in_rows[i]:
-                stride = self._along_lanes(load.strides) if self.across else 0
-                self.row_values[i] = memory.load(self.loads[i], load.dtype, stride, self.row_mask)
+                self.row_values[i] = self._loaded(i, "0", self.row_mask, {})
         self.indexed.enter_row(start)
 
     def _indices(self, row: str) -> list[str]:
@@ -341,13 +356,23 @@ class _Emitter:
         made: dict[Any, tuple[Held, ...]] = {}
         for i, value in enumerate(self.spec.values, self.needs.first):
             is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
-            if isinstance(value, Compute) and is_due and i not in self.row_values:
-                self.row_values[i] = self._computed(value, self.row_values, made)
+            if not isinstance(value, Reduce) and is_due and i not in self.row_values:
+                self.row_values[i] = self._computed(value, self.row_values, made, "0", {})
 
     def _computed(
-        self, value: Compute, known: dict[int, Held], made: dict[Any, tuple[Held, ...]]
+        self,
+        value: KernelValue,
+        known: dict[int, Held],
+        made: dict[Any, tuple[Held, ...]],
+        index: str,
+        states: States,
     ) -> Held:
         """Return a value, given those it needs; `made` are the outputs of what was applied here."""
+        if isinstance(value, Position):
+            return self.guards.position(value, index)
+        if isinstance(value, Choose):
+            return self._chosen(value, known, index, states)
+        assert isinstance(value, Compute)
         outputs = made.get(value.application)
         if outputs is None:
             outputs = made[value.application] = self._applied(value, known)
@@ -361,10 +386,35 @@ class _Emitter:
         return lower(self.o, value.primitive, operands, dict(value.params))
 
     def _all_known(self, operands: Sequence[Operand], known: dict[int, Held]) -> list[Any]:
-        return [
-            self.o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
-            for x in operands
-        ]
+        return [self._operand(x, known) for x in operands]
+
+    def _operand(self, x: Operand, known: dict[int, Held]) -> Held:
+        return self.o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+
+    def _chosen(self, value: Choose, known: dict[int, Held], index: str, states: States) -> Held:
+        state = states.get(value.bounds)
+        if state is not None:
+            return self._operand(value.operands[0 if state else 1], known)
+        mask = self.guards.mask(value.bounds, index)
+        inside, outside = (self._operand(x, known) for x in value.operands)
+        return self.o.where(Typed(mask, _BOOL), inside, outside)
+
+    def _loaded(self, i: int, index: str, mask: Value | None, states: States) -> Held:
+        """Return the elements that a load reads."""
+        load = self.spec.loads[i]
+        state = states.get(load.bounds) if load.bounds else True
+        if state is False:
+            return self.o.constant(0, load.dtype)
+        in_rows = self.needs.in_rows[i]
+        stride = 0 if in_rows and not self.across else self._along_lanes(load.strides)
+        place = self.memory.address(self.loads[i], load.dtype, (index, load.strides[-1]))
+        if state:
+            return self.memory.load(place, load.dtype, stride, mask)
+        inside = self.guards.mask(load.bounds, index)
+        if mask is not None:
+            inside = self.b.and_(inside, mask)
+        elsewhere = self.pointers[load.operand]
+        return self.memory.load_within(inside, place, load.dtype, stride, elsewhere)
 
     # ---- a tile of blocks of rows
 
@@ -381,7 +431,8 @@ class _Emitter:
             """Return where the k-th accumulator of a reduction, or a scan's result, is."""
             within = scalar(f"sub i64 {row}, {first}")
             step = (within, UNROLLED * self.lanes)
-            return memory.address(f"%sums{i}", carried[i].dtype, step, offset=k * self.lanes)
+            dtype = carried[i].accumulated
+            return memory.address(f"%sums{i}", dtype, step, offset=k * self.lanes)
 
         def each_block(body: Callable[[str], None]) -> None:
             self._loop("row", first, stop, 1, body)
@@ -397,7 +448,9 @@ class _Emitter:
             self._enter_row(row)
             kept = [(i, k) for i in reductions for k in range(min(times, UNROLLED))]
             at = {(i, k): place(i, k, row) for i, k in kept}
-            held = {key: memory.load(at[key], reductions[key[0]].dtype, 1, None) for key in kept}
+            held = {
+                key: memory.load(at[key], reductions[key[0]].accumulated, 1, None) for key in kept
+            }
             first = {i: place(i, 0, row) for i in scans}
             self.scans.carried = {
                 i: memory.load(first[i], value.dtype, 1, None) for i, value in scans.items()
@@ -420,12 +473,13 @@ class _Emitter:
             self._enter_row(row)
             for i, value in reductions.items():
                 totals = [
-                    memory.load(place(i, k, row), value.dtype, 1, None) for k in range(UNROLLED)
+                    memory.load(place(i, k, row), value.accumulated, 1, None)
+                    for k in range(UNROLLED)
                 ]
                 total = totals[0]
                 for other in totals[1:]:
                     total = self._combined(value, total, other)
-                self.row_values[i] = total
+                self.row_values[i] = self.o.cast(total, value.dtype)
             self._finish_row()
 
         each_block(begin)
@@ -461,7 +515,8 @@ class _Emitter:
             total = mine[0]
             for other in mine[1:]:
                 total = self._combined(value, total, other)
-            self.row_values[i] = total if self.across else self._across_lanes(value, total)
+            total = total if self.across else self._across_lanes(value, total)
+            self.row_values[i] = self.o.cast(total, value.dtype)
 
     def _points(
         self, number: int, span: tuple[str, str], reductions: dict[int, Reduce], times: int
@@ -477,7 +532,7 @@ class _Emitter:
         if may_repeat and self.spec.total is None and self.points >= width:
             self._points_overlapping(number, start, stop)
             return []
-        kinds = [value.dtype for value in reductions.values() for _ in range(times)]
+        kinds = [value.accumulated for value in reductions.values() for _ in range(times)]
         begun = [self._identity(value) for value in reductions.values() for _ in range(times)]
         begun += [self.scans.before_first(value) for value in scans.values()]
 
@@ -542,27 +597,57 @@ class _Emitter:
         self._loop("points", start, stop, self.lanes, step)
 
     def _combined(self, value: Reduce, x: Held, y: Held) -> Held:
+        """Return two elements combined, in the type that they are combined in."""
         combine = value.primitive.combine
         assert combine is not None
-        return combine(self.o, x, y)
+        wide = [self.o.cast(operand, value.accumulated) for operand in (x, y)]
+        return combine(self.o, *wide)
 
     def _step(
         self, number: int, index: str, mask: Value | None, left: str | None = None
     ) -> dict[int, Held]:
-        """Emit a vector of points of a pass: what it needs, and its stores.
+        """Emit a vector of points of a pass, by its kind; return what its reductions take.
 
-        `left`: how many of its lanes are points where `mask` says so, None for all.
+        `left`: how many of its lanes are points where `mask` says so, None for all. What scans
+        carry on is that of the kind at hand.
         """
+        read = self._read(number)
+        parts, wanted = (*self.spec.loads, *self.spec.values), self.needs.wanted(number, read)
+        is_whole = mask is self.row_mask and not self.spec.updates
+        regions = [region_of(parts[i]) for i in wanted] if is_whole else []
+        before = {i: self.scans.carried[i] for i in self.needs.scans(number, read)}
+
+        def visit(states: States) -> dict[int, Held]:
+            self.scans.carried = dict(before)
+            known = self._visit(number, index, mask, left, states)
+            return {**known, **{_carried(i): x for i, x in self.scans.carried.items()}}
+
+        taken = {value.operand for value in self.needs.reductions(number).values()}
+        known = self.guards.by_kind(regions, index, [*sorted(taken), *map(_carried, before)], visit)
+        self.scans.carried = {i: known[_carried(i)] for i in before}
+        return known
+
+    def _wanted(self, number: int, states: States) -> list[int]:
+        """Return the values that vectors of a kind need in a pass, and those needed later."""
+        values, first, read = self.spec.values, self.needs.first, self._read(number)
+        later = [i for i in self.kept if self.kept_in[i] == number]
+        later += self.needs.scans(number, read)
+        return self.needs.wanted(number, read, later, lambda i: read_in(values[i - first], states))
+
+    def _visit(
+        self, number: int, index: str, mask: Value | None, left: str | None, states: States
+    ) -> dict[int, Held]:
+        """Emit a vector of points of a pass: what it needs, and its stores."""
         needs, spec = self.needs, self.spec
         known: dict[int, Held] = dict(self.row_values)
         made: dict[Any, tuple[Held, ...]] = {}
         read = self._read(number)
-        for i in needs.wanted(number, read):
+        for i in self._wanted(number, states):
             if i in read:
                 dtype = spec.dtype_of(i)
                 known[i] = self.memory.load(self._buffer(i, index), dtype, 1, None)
             elif i < needs.first:
-                known[i] = self._loaded(i, index, mask)
+                known[i] = self._loaded(i, index, mask, states)
             else:
                 value = spec.values[i - needs.first]
                 if isinstance(value, Scan):
@@ -571,8 +656,7 @@ class _Emitter:
                 elif isinstance(value, Gather):
                     known[i] = self.indexed.read(i, value, known, index, mask)
                 else:
-                    assert isinstance(value, Compute)
-                    known[i] = self._computed(value, known, made)
+                    known[i] = self._computed(value, known, made, index, states)
             if i in self.kept and i not in read:
                 self.memory.store(known[i], self._buffer(i, index), 1, None)
         for k, i in needs.stored(rows=False):
@@ -584,11 +668,6 @@ class _Emitter:
             self.indexed.write(k, update, known, index, mask, left)
         return known
 
-    def _loaded(self, i: int, index: str, mask: Value | None = None) -> Held:
-        load = self.spec.loads[i]
-        place = self.memory.address(self.loads[i], load.dtype, (index, load.strides[-1]))
-        return self.memory.load(place, load.dtype, self._along_lanes(load.strides), mask)
-
     def _buffer(self, i: int, index: str) -> str:
         """Return where a kept value of some points is; buffers have room for whole vectors."""
         stride = self.lanes if self.across else 1
@@ -599,8 +678,8 @@ class _Emitter:
 
     def _identity(self, value: Reduce) -> Held:
         assert value.primitive.identity is not None
-        number = value.primitive.identity(value.dtype).item()
-        return self.o.constant(number, value.dtype)
+        number = value.primitive.identity(value.accumulated).item()
+        return self.o.constant(number, value.accumulated)
 
     def _across_lanes(self, value: Reduce, x: Held) -> Held:
         """Return the combination of all lanes, in every lane."""
@@ -609,7 +688,7 @@ class _Emitter:
             width //= 2
             order = ", ".join(f"i32 {lane ^ width}" for lane in range(self.lanes))
             parts = [self._shuffled(part, order) for part in parts_of(x)]
-            x = self._combined(value, x, of_parts(parts, value.dtype))
+            x = self._combined(value, x, of_parts(parts, value.accumulated))
         return x
 
     def _shuffled(self, x: Typed, order: str) -> Typed:
@@ -617,6 +696,11 @@ class _Emitter:
         rest = f"{vector} poison, <{self.lanes} x i32> <{order}>"
         swapped = self.b.assign(f"shufflevector {vector} {x.value.text}, {rest}", x.value.type)
         return Typed(swapped, x.dtype)
+
+
+def _carried(i: int) -> int:
+    """Return the number under which what a scan carries stands beside the numbers of values."""
+    return -1 - i
 
 
 def _flat(held: Sequence[Held]) -> list[Value]:

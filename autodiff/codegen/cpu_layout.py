@@ -28,11 +28,11 @@ from autodiff.ir.primitive import CACHE_LIMIT, Primitive
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import (
     Compute,
-    Gather,
     KernelSpec,
-    Load,
     Store,
     Update,
+    affine_maps,
+    along_axes,
     in_rows,
 )
 from autodiff.schedule.target import Target
@@ -68,8 +68,7 @@ def collapsed(spec: KernelSpec) -> KernelSpec:
         CannotEmit: points of a row are not one axis, and there is a reduction or a scan.
     """
     rows = len(spec.shape) if spec.is_pointwise else spec.rows
-    gathers = [value for value in spec.values if isinstance(value, Gather)]
-    maps = [x.strides for x in (*spec.loads, *gathers, *spec.stores)]
+    maps = [m for x in (*spec.loads, *spec.values, *spec.stores) for m in affine_maps(x)]
     parts = [_joined(spec.shape, maps, 0, rows), _joined(spec.shape, maps, rows, len(spec.shape))]
     if not spec.is_pointwise and len(parts[1]) > 1:
         raise CannotEmit("the points of a row are not one axis for all of its operands")
@@ -81,12 +80,10 @@ def collapsed(spec: KernelSpec) -> KernelSpec:
     def along(strides: Sequence[int]) -> tuple[int, ...]:
         return tuple(strides[group[-1]] if group else 0 for group in groups)
 
-    def joined(x: Any) -> Any:
-        is_place = isinstance(x, Load | Gather | Store | Update)
-        return replace(x, strides=along(x.strides)) if is_place else x
-
-    loads, values = tuple(map(joined, spec.loads)), tuple(map(joined, spec.values))
-    stores = tuple(map(joined, spec.stores))
+    loads, values, stores = (
+        tuple([along_axes(x, along) for x in part])
+        for part in (spec.loads, spec.values, spec.stores)
+    )
     kernel = KernelSpec(shape, len(parts[0]), loads, values, stores, spec.total)
     return kernel if kernel.row_size > 1 else replace(kernel, stores=_at_points(kernel))
 
@@ -184,11 +181,11 @@ def tile_of(spec: KernelSpec, target: Target) -> int:
     computed = [needs.passes[i] for i in needs.computed_in_rows()]
     if needs.last > 0 or not carried or not is_far or 0 in computed:
         return 1
-    parts = [dtypes.real_dtype(value.dtype) for value in carried]
+    parts = [dtypes.real_dtype(value.accumulated) for value in carried]
     if any(held_type(part).bits > memory_type(part).bits for part in parts):
-        return 1  # an accumulator of half precision is held in single
+        return 1  # what a running result of half precision carries is held in single
     lanes = lanes_of(spec, target)
-    size = sum(UNROLLED * lanes * value.dtype.itemsize for value in carried)
+    size = sum(UNROLLED * lanes * value.accumulated.itemsize for value in carried)
     blocks = min(-(-spec.shape[spec.rows - 1] // lanes), TILE_BYTES // size)
     return 1 if spec.scans and blocks < FEWEST_BLOCKS else max(1, blocks)
 

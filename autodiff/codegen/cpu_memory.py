@@ -59,7 +59,7 @@ class Memory:
         if self.lanes == 1:
             return Value("true", I1)
         numbers = ", ".join(f"i64 {i}" for i in range(self.lanes))
-        bound = self._splat(left, "i64")
+        bound = self.splat(left, "i64")
         return self.b.assign(f"icmp slt <{self.lanes} x i64> <{numbers}>, {bound}", I1)
 
     # ---- reading
@@ -78,7 +78,7 @@ class Memory:
         stored = memory_type(dtype)
         if stride == 0:
             one = self.scalar(f"load {stored.name}, ptr {address}")
-            vector = one if self.lanes == 1 else self._splat(one, stored.name)
+            vector = one if self.lanes == 1 else self.splat(one, stored.name)
             return self.o.loaded(Value(vector, stored), dtype)
         if stride == 1 or self.lanes == 1:
             return self.o.loaded(self._load_contiguous(address, stored, mask, self.lanes), dtype)
@@ -113,7 +113,22 @@ class Memory:
         operands = f"{vector} {x.text}, {vector} {y.text}, <{2 * self.lanes} x i32> <{order}>"
         return self.b.assign(f"shufflevector {operands}", x.type)
 
-    def _splat(self, scalar: str, kind: str) -> str:
+    def load_within(
+        self, inside: Value, address: str, dtype: np.dtype, stride: int, elsewhere: str
+    ) -> Held:
+        """Return elements as `load` does, but 0 outside the mask `inside`, without reading there.
+
+        `elsewhere` is an address at which an element may be read.
+        """
+        if stride and self.lanes > 1:
+            return self.load(address, dtype, stride, inside)
+        some = self.b.any(inside)
+        place = self.scalar(f"select i1 {some}, ptr {address}, ptr {elsewhere}")
+        read = self.load(place, dtype, 0, None)
+        return self.o.where(Typed(inside, np.dtype(bool)), read, self.o.constant(0, dtype))
+
+    def splat(self, scalar: str, kind: str) -> str:
+        """Return a scalar in every lane."""
         vector = f"<{self.lanes} x {kind}>"
         one = self.scalar(f"insertelement {vector} poison, {kind} {scalar}, i32 0")
         zeros = f"<{self.lanes} x i32> zeroinitializer"

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from autodiff.codegen.cpu_memory import Held, element_text
-from autodiff.schedule.kernel_spec import Compute, KernelSpec
+from autodiff.schedule.kernel_spec import KernelSpec, read_by
 
 if TYPE_CHECKING:
     from autodiff.codegen.cpu_kernels import _Emitter
@@ -128,11 +128,9 @@ class RowBlocks:
 
             for i in due:
                 value = spec.values[i - needs.first]
-                assert isinstance(value, Compute)
-                for x in value.operands:
-                    if isinstance(x, int):
-                        read(x)
-                known[i] = emitter._computed(value, known, made)
+                for x in read_by(value):
+                    read(x)
+                known[i] = emitter._computed(value, known, made, "0", {})
                 memory.store(known[i], self._at(i, place), 1, None)
             for k, i in stored:
                 read(i)

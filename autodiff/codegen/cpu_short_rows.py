@@ -16,7 +16,7 @@ from autodiff.codegen.cpu_memory import Held
 from autodiff.codegen.operations import Typed, memory_type
 from autodiff.codegen.scalar_types import Value
 from autodiff.codegen.vectors import VectorBuilder
-from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Load, Scan, Store, Update
+from autodiff.schedule.kernel_spec import Gather, KernelSpec, Load, Scan, Store, Update
 
 if TYPE_CHECKING:
     from autodiff.codegen.cpu_kernels import _Emitter
@@ -27,11 +27,9 @@ SHORT_ROW = 16
 
 def is_together(spec: KernelSpec, place: Load | Store | Update) -> bool:
     """Return whether rows that follow one another lie so in memory, without gaps."""
-    is_plain = not isinstance(place, Load) or place == Load(
-        place.operand, place.dtype, place.strides, place.offset
-    )
+    is_whole = not isinstance(place, Load) or not place.bounds
     return (
-        is_plain
+        is_whole
         and not dtypes.is_complex(place.dtype)
         and place.strides[-1] == 1
         and place.strides[spec.rows - 1] == spec.row_size
@@ -102,7 +100,7 @@ class ShortRows:
             total, *others = totals[i]
             for other in others:
                 total = emitter._combined(value, total, other)
-            emitter.row_values[i] = total
+            emitter.row_values[i] = emitter.o.cast(total, value.dtype)
         for k in stores:
             self._write(k, to_store[k])
 
@@ -118,11 +116,10 @@ class ShortRows:
             if i in self.turned:
                 known[i] = self.turned[i][point]
             elif i < needs.first:
-                known[i] = emitter._loaded(i, str(point))
+                known[i] = emitter._loaded(i, str(point), None, {})
             else:
                 value = spec.values[i - needs.first]
-                assert isinstance(value, Compute)
-                known[i] = emitter._computed(value, known, made)
+                known[i] = emitter._computed(value, known, made, str(point), {})
             if i in emitter.kept_in:
                 kept[i] = known[i]
         return known

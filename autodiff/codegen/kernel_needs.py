@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from autodiff.schedule.kernel_spec import (
-    Compute,
     KernelSpec,
     Reduce,
     Scan,
@@ -65,20 +64,33 @@ class Needs:
         written = [x for y in self.spec.updates for x in (y.value, *place_indices(y))]
         return [*reduced, *stored, *[x for x in written if isinstance(x, int)]]
 
-    def wanted(self, number: int, read: Collection[int] = ()) -> list[int]:
+    def wanted(
+        self,
+        number: int,
+        read: Collection[int] = (),
+        made: Collection[int] = (),
+        taken: Callable[[int], Sequence[int]] | None = None,
+    ) -> list[int]:
         """Return the values at points that a pass needs, in order.
 
         `read` are values that it finds in memory: what is needed for these alone is left out.
+        `made` are values it must make, needed or not. `taken(i)` are the values that one is
+        computed from, by default all that it names.
         """
-        stack, seen = self.roots(number), set()
+        taken = taken or self.read_by
+        stack, seen = [*self.roots(number), *made], set()
         while stack:
             i = stack.pop()
             if i in seen or self.in_rows[i]:
                 continue
             seen.add(i)
             if i >= self.first and i not in read:
-                stack += read_by(self.spec.values[i - self.first])
+                stack += taken(i)
         return sorted(seen)
+
+    def read_by(self, i: int) -> tuple[int, ...]:
+        """Return the values that one is computed from."""
+        return read_by(self.spec.values[i - self.first])
 
     def scans(self, number: int, read: Collection[int] = ()) -> dict[int, Scan]:
         """Return the scans that a pass makes, by value; `read` as for `wanted`."""
@@ -94,7 +106,7 @@ class Needs:
         return [
             i
             for i, value in enumerate(self.spec.values, self.first)
-            if isinstance(value, Compute) and self.in_rows[i]
+            if not isinstance(value, Reduce) and self.in_rows[i]
         ]
 
     def kept(self, is_costly: Callable[[int], bool]) -> dict[int, int]:

@@ -26,6 +26,11 @@ For generated kernels: `strides(shape, strides, offset, **params)` of a view are
 offset, in elements, at which it reads an array that has those (None: it needs a copy). A reduction
 that kernels can compute has `combine(o, x, y)` of two elements, `o` the kernel's operations
 (codegen/operations.py), and `identity(dtype)`, which leaves the other element as it is.
+`pieces(*shapes, **params)` of an operation that lays its operands out in its result are, for each
+piece, the operand's number and the starts, stops and steps of the part it fills, as slice reads
+them: earlier pieces hide later ones, and where none is the result is 0. Pieces are disjoint, or one
+fills the whole result. `affine(shape, **params)` of an operation whose results depend on the place
+alone are strides and offset: each element is the number `offset + sum(index * strides)`.
 
 A cumulative operation (parameters `axis` and `reverse`) that kernels can compute has
 `advance(o, before, *operands)`, the result that follows from the one before. Before the first is
@@ -117,6 +122,10 @@ class Indexed:
     combine: Callable[..., Any] | None = None
 
 
+#: The number of an operand, and the starts, stops and steps of the part of a result it fills.
+Piece = tuple[int, Sequence[int], Sequence[int], Sequence[int]]
+
+
 @dataclass(slots=True, eq=False)
 class Primitive:
     """One operation. `kind` is its family; the fields after `batch` are traits.
@@ -144,6 +153,8 @@ class Primitive:
     even: bool = False
     view: bool = False
     strides: Callable[..., tuple[Sequence[int], int] | None] | None = None
+    pieces: Callable[..., Sequence[Piece]] | None = None
+    affine: Callable[..., tuple[Sequence[int], int]] | None = None
     combine: Callable[..., Any] | None = None
     identity: Callable[..., Any] | None = None
     advance: Callable[..., Any] | None = None
@@ -180,6 +191,11 @@ class Primitive:
     def holds_graphs(self) -> bool:
         """Whether there are graphs among its parameters."""
         return self.execute is not None
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether its elements are operands' elements, 0 or numbers known from their place."""
+        return any(rule is not None for rule in (self.strides, self.pieces, self.affine))
 
     def __call__(self, *operands: Any, **params: Any) -> Any:
         """Apply the operation to traced values, arrays and numbers, as its family prepares them."""

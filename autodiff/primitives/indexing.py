@@ -92,6 +92,7 @@ embed = shape_op(
         ),
     ),
 )
+embed.pieces = lambda x, *, shape, starts, stops, steps: ((0, starts, stops, steps),)
 
 
 # --------------------------------------------------------------------------------------- overwrite
@@ -161,6 +162,10 @@ overwrite = library_op(
             {"starts": (0,), "stops": (0,), "steps": (1,)},
         ),
     ),
+)
+overwrite.pieces = lambda x, updates, *, starts, stops, steps: (
+    (1, starts, stops, steps),
+    (0, (0,) * len(x), x, (1,) * len(x)),
 )
 
 

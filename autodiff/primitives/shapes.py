@@ -11,7 +11,7 @@ from autodiff.base import dtypes as element_types
 from autodiff.ir.avals import UNKNOWN, ArrayType, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.graph import Params
-from autodiff.ir.primitive import Primitive, Samples, primitives
+from autodiff.ir.primitive import Piece, Primitive, Samples, primitives
 from autodiff.primitives.families import (
     batch_to,
     convert,
@@ -267,6 +267,17 @@ def _concatenate_batch(size: int, operands: Any, batched: Any, params: Any, mode
     return (bind_primitive(concatenate, operands, {"axis": params["axis"] + 1}),), (True,)
 
 
+def _concatenate_pieces(*shapes: Shape, axis: int) -> list[Piece]:
+    pieces = []
+    start = 0
+    for i, shape in enumerate(shapes):
+        starts = tuple(start if k == axis else 0 for k in range(len(shape)))
+        stops = tuple(first + n for first, n in zip(starts, shape, strict=True))
+        pieces.append((i, starts, stops, (1,) * len(shape)))
+        start += shape[axis]
+    return pieces
+
+
 concatenate = library_op(
     "concatenate",
     lambda *xs, axis: np.concatenate(xs, axis),
@@ -280,6 +291,7 @@ concatenate = library_op(
         shapes=(((2, 3), (2, 1)), ((4,), (0,), (1,))), params=({"axis": 1}, {"axis": 0})
     ),
 )
+concatenate.pieces = _concatenate_pieces
 
 
 def _iota_reference(x: Any, *, axis: int, dtype: np.dtype) -> Any:
@@ -307,6 +319,7 @@ iota = library_op(
         ),
     ),
 )
+iota.affine = lambda x, *, axis, dtype: (tuple(int(k == axis) for k in range(len(x))), 0)
 
 
 def positions(x: Any, axis: int, dtype: Any) -> Any:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.base.dtypes import is_float
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
@@ -39,7 +38,7 @@ from autodiff.runtime.kernel_calls import (
 )
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
-from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec
+from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Reduce, Scan
 from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered, why_not_scanned
 
 #: The symbol of every kernel, each of which is a module of its own.
@@ -113,12 +112,7 @@ def why_not_computed(eqn: Eqn) -> str | None:
         return why_not_scanned(eqn)
     if primitive.indexed is not None:
         return why_not_indexed(eqn)
-    if primitive.combine is None:
-        return why_not_lowered(eqn, ANY)
-    for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
-        if is_float(dtype) and dtype.itemsize == 2:
-            return f"{primitive.name} is on {dtype}, whose sums need a wider type"
-    return None
+    return why_not_lowered(eqn, ANY) if primitive.combine is None else None
 
 
 def can_emit(spec: KernelSpec) -> bool:
@@ -134,14 +128,16 @@ def is_worth(spec: KernelSpec) -> bool:
     """Return whether a kernel can be emitted, and saves more than its call costs."""
     if not can_emit(spec):
         return False
-    if len(spec.values) > 1 or spec.updates:
+    if len(spec.values) + sum(bool(load.bounds) for load in spec.loads) > 1 or spec.updates:
         return True
-    value = next(iter(spec.values))
+    value = next(iter(spec.values), None)
     if isinstance(value, Gather):
         return True
     if spec.row_count * spec.row_size < MANY:
         return False
-    return not isinstance(value, Compute) or is_costly(value, spec, host())
+    if isinstance(value, Reduce | Scan):
+        return True
+    return isinstance(value, Compute) and is_costly(value, spec, host())
 
 
 class KernelFunction:

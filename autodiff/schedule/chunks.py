@@ -6,17 +6,20 @@ chunks can be computed on several threads, and the result is the same on any num
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from autodiff.schedule.kernel_spec import (
-    Compute,
     Gather,
     KernelSpec,
     KernelValue,
     Load,
     Reduce,
     Store,
+    along_axes,
     in_rows,
     passes,
     read_by,
@@ -74,31 +77,36 @@ def in_chunks(spec: KernelSpec) -> InChunks | None:
     taken = tuple(dict.fromkeys(x.operand for x in read if isinstance(x, Load | Gather)))
 
     def in_rows_of_chunks(x: Any) -> Any:
-        if not isinstance(x, Load | Gather):
-            return x
-        (step,) = x.strides
-        return replace(x, operand=taken.index(x.operand), strides=(CHUNK * step, step))
+        is_read = isinstance(x, Load | Gather)
+        return along_axes(replace(x, operand=taken.index(x.operand)) if is_read else x, _in_chunk)
 
     read = list(map(in_rows_of_chunks, read))
     loads = tuple(read[: sum(i < first for i in needed)])
     early: list[KernelValue] = read[len(loads) :]
     results = {i: len(place) + k for k, i in enumerate(reductions)}
-    early += [renumbered(spec.values[i - first], place.__getitem__) for i in reductions]
+    early += [_partial(spec.values[i - first], place) for i in reductions]
     stored = [k for k, store in enumerate(written) if any(store.strides)]
     if any(is_row[written[k].value] for k in stored):
         return None
     stores = [
         Store(place[s.value], s.dtype, (CHUNK, 1), s.shape) for s in (written[k] for k in stored)
     ]
-    stores += [Store(results[i], spec.dtype_of(i), (1, 0), (count,)) for i in reductions]
+    stores += [Store(results[i], _accumulated(spec, i), (1, 0), (count,)) for i in reductions]
     partial = KernelSpec((count, CHUNK), 1, loads, tuple(early), tuple(stores), spec.row_size)
     final = _final(spec, reductions, count, is_row)
     return InChunks(partial, final, taken, tuple(stored), _kept(spec))
 
 
+def _in_chunk(strides: Sequence[int]) -> tuple[int, ...]:
+    """Return strides along chunks and the points of a chunk, of what goes along all points."""
+    (stride,) = strides
+    return CHUNK * stride, stride
+
+
 def _kept(spec: KernelSpec) -> tuple[int, ...]:
     """Return the operands that are read once, not at every point."""
-    return tuple(dict.fromkeys(load.operand for load in spec.loads if not any(load.strides)))
+    is_row = in_rows(spec)
+    return tuple(dict.fromkeys(x.operand for i, x in enumerate(spec.loads) if is_row[i]))
 
 
 def _needed_at_points(spec: KernelSpec, at_points: list[int]) -> set[int]:
@@ -116,6 +124,19 @@ def _needed_at_points(spec: KernelSpec, at_points: list[int]) -> set[int]:
     return needed
 
 
+def _partial(value: KernelValue, place: dict[int, int]) -> Reduce:
+    """Return a reduction of a chunk, not rounded yet."""
+    assert isinstance(value, Reduce)
+    return replace(value, operand=place[value.operand], dtype=value.accumulated)
+
+
+def _accumulated(spec: KernelSpec, i: int) -> np.dtype:
+    """Return the type of a reduction's partial results."""
+    value = spec.values[i - len(spec.loads)]
+    assert isinstance(value, Reduce)
+    return value.accumulated
+
+
 def _final(
     spec: KernelSpec, reductions: list[int], count: int, is_row: tuple[bool, ...]
 ) -> KernelSpec:
@@ -127,7 +148,7 @@ def _final(
     ]
     place = {i: k for k, i in enumerate(own)}
     for k, i in enumerate(reductions):
-        loads.append(Load(len(kept) + k, spec.dtype_of(i), (1,)))
+        loads.append(Load(len(kept) + k, _accumulated(spec, i), (1,)))
     values: list[KernelValue] = []
     for k, i in enumerate(reductions):
         value = spec.values[i - first]
@@ -135,7 +156,7 @@ def _final(
         place[i] = len(loads) + len(values)
         values.append(replace(value, operand=len(own) + k))
     for i, value in enumerate(spec.values, first):
-        if is_row[i] and isinstance(value, Compute):
+        if is_row[i] and not isinstance(value, Reduce):
             place[i] = len(loads) + len(values)
             values.append(renumbered(value, place.__getitem__))
     stores = [

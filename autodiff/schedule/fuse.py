@@ -13,15 +13,14 @@ from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.graph import Atom, Eqn, Graph, Var, make_graph
 from autodiff.ir.primitive import Primitive
 from autodiff.passes.dead_code import dead_code
-from autodiff.schedule.group import CannotJoin, Group, Refusal, bytes_of
+from autodiff.schedule.group import MOST_INSTRUCTIONS, CannotJoin, Group, Refusal, bytes_of
 from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec, with_operands
+from autodiff.schedule.reading import sources
+from autodiff.schedule.recompute import recompute, used_outside
 
 #: Points of a row from which on a kernel goes along rows.
 LONG_ROW = 64
-
-#: Instructions of a kernel at most: the time to compile it grows faster than its length.
-MOST_INSTRUCTIONS = 2_000
 
 #: Equations beyond which a graph is left as it is.
 LONGEST_GRAPH = 5_000
@@ -128,7 +127,18 @@ class _Fusion:
             self._place(i, eqn)
         if self.unite:
             self._unite_siblings()
+            self._recompute()
         return Schedule(dead_code(self._rewritten()), tuple(self.refusals))
+
+    def _groups(self) -> list[Group]:
+        return list(dict.fromkeys(self.group_of[i] for i in sorted(self.group_of)))
+
+    def _recompute(self) -> None:
+        """Let groups compute again what they would load of others."""
+        groups, made_by = self._groups(), self.made_by
+        for group in recompute(self.graph, groups, made_by, self.is_worth, self.instructions):
+            for eqn in group.eqns:
+                self.group_of[self.position[id(eqn)]] = group
 
     def _depends_on(self, eqn: Eqn) -> int:
         mask = 0
@@ -140,8 +150,8 @@ class _Fusion:
         return mask
 
     def _place(self, i: int, eqn: Eqn) -> None:
-        if eqn.primitive.strides is not None:
-            return  # a view is read through, not computed
+        if eqn.primitive.is_layout:
+            return  # it is read through, not computed
         reason = self.refusal(eqn)
         if reason is not None:
             self._refuse(eqn, reason)
@@ -211,11 +221,8 @@ class _Fusion:
     def _united(self, eqn: Eqn) -> Group | None:
         """Return the groups of an equation's operands with it as one; None if none takes it."""
         found: dict[int, tuple[int, Group]] = {}
-        for atom in eqn.inputs:
-            source = self.made_by.get(atom)  # type: ignore[arg-type]
-            while source is not None and source.primitive.strides is not None:
-                atom = source.inputs[0]
-                source = self.made_by.get(atom)  # type: ignore[arg-type]
+        for atom in sources(eqn, self.made_by):
+            source = self.made_by.get(atom)
             group = None if source is None else self.group_of.get(self.position[id(source)])
             if group is not None:
                 saved = bytes_of(atom) + found.get(id(group), (0, group))[0]
@@ -290,7 +297,7 @@ class _Fusion:
 
     def _rewritten(self) -> Graph:
         """Return the graph with its groups as kernels, each equation after what it needs."""
-        used_outside = self._used_outside()
+        used = used_outside(self.graph, self._groups())
         done: set[int] = set()
         eqns: list[Eqn] = []
         specs: dict[int, tuple[Eqn, Group] | None] = {}
@@ -302,7 +309,7 @@ class _Fusion:
                 group = self.group_of.get(place)
                 inputs = self.graph.eqns[place].inputs if group is None else group.outside()
                 if group is not None and id(group) not in specs:
-                    specs[id(group)] = self._kernel_equation(group, used_outside)
+                    specs[id(group)] = self._kernel_equation(group, used)
                 made = specs.get(id(group)) if group is not None else None
                 if group is not None and made is None:
                     inputs = self.graph.eqns[place].inputs
@@ -340,24 +347,6 @@ class _Fusion:
         place = [operands.index(atom) for atom in group.operands]
         params = {"spec": with_operands(spec, place)}
         return Eqn(kernel, tuple(operands), params, tuple(stored), group.eqns[-1].source), group
-
-    def _used_outside(self) -> set[Var]:
-        """Return the values read by other kernels or equations than the one that makes them."""
-        used: set[Any] = {atom for atom in self.graph.outputs if isinstance(atom, Var)}
-        seen: set[int] = set()
-        for i, eqn in enumerate(self.graph.eqns):
-            group = self.group_of.get(i)
-            if group is None:
-                if eqn.primitive.strides is None:
-                    used.update(eqn.inputs)
-            elif id(group) not in seen:
-                seen.add(id(group))
-                used.update(group.outside())
-        # A view that is read as it is needs what it is a view of.
-        for eqn in reversed(self.graph.eqns):
-            if eqn.primitive.strides is not None and eqn.outputs[0] in used:
-                used.update(eqn.inputs)
-        return used
 
 
 def _in_order_of(ordered: Sequence[Atom], atoms: Sequence[Any]) -> list[Any]:

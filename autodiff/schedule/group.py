@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.ir.avals import ArrayType
 from autodiff.ir.graph import Atom, Eqn, Literal, Var, is_repeated_scalar
 from autodiff.schedule.indexed import indexed_by, indices_of, strides_at_elements
 from autodiff.schedule.kernel_spec import (
+    Bound,
+    Choose,
     Compute,
     Gather,
     KernelSpec,
@@ -21,17 +22,31 @@ from autodiff.schedule.kernel_spec import (
     Load,
     Operand,
     Place,
+    Position,
     Reduce,
     Scan,
     Store,
     Update,
+    affine_maps,
+    along_axes,
     contiguous_strides,
+    from_the_end,
     place_indices,
     read_by,
     renumbered,
     update_renumbered,
 )
 from autodiff.schedule.lowerable import block_of
+from autodiff.schedule.reading import (
+    Choice,
+    Computed,
+    Counted,
+    Read,
+    Reading,
+    atoms_of,
+    reading_of,
+    viewed,
+)
 
 #: From an equation to the reason why no kernel can compute it, None if one can.
 Refusal = Callable[[Eqn], str | None]
@@ -39,6 +54,9 @@ Refusal = Callable[[Eqn], str | None]
 
 #: Values that one kernel computes at most: compiling takes ever longer for longer code.
 MOST_VALUES = 400
+
+#: Instructions of a kernel at most: the time to compile it grows faster than its length.
+MOST_INSTRUCTIONS = 2_000
 
 #: Arrays that one kernel reads at most, each of which takes a register.
 MOST_LOADS = 24
@@ -54,11 +72,18 @@ class Group:
     `points` are the axes along a row, once a reduction or a scan says; `backwards`, once a scan
     says, whether it is gone through from its end. `made_by` maps every value of the graph to its
     equation. Operands from outside are loads; a view of one is a load with the view's strides.
-    `known` are the values computed so far, by number, `updates` the arrays written at places.
+    `again` are values from outside that are computed again rather than loaded. `known` are the
+    values computed so far, by number, `updates` the arrays written at places.
     """
 
-    def __init__(self, shape: tuple[int, ...], made_by: Mapping[Var, Eqn]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        made_by: Mapping[Var, Eqn],
+        again: frozenset[Var] = frozenset(),
+    ) -> None:
         self.shape = shape
+        self.again = again
         self.points: tuple[int, ...] | None = None
         self.backwards: bool | None = None
         self.made_by = made_by
@@ -86,12 +111,16 @@ class Group:
                 self._add_scan(eqn)
             elif eqn.primitive.indexed is not None:
                 self._add_indexed(eqn)
+            elif eqn.primitive.pieces is not None:
+                self._add_layout(eqn)
             else:
                 self._add_elementwise(eqn)
             if self.points is not None and not self._points_are_one_axis(self.points):
                 raise CannotJoin("with it the points of a row are not one axis for all operands")
             if self.points is not None and self.updates:
                 raise CannotJoin("what is written at places is so in the order of its elements")
+            if len(self.values) > MOST_VALUES:
+                raise CannotJoin(f"the kernel would compute more than {MOST_VALUES} values")
             if len(self.loads) > MOST_LOADS:
                 raise CannotJoin(f"the kernel would read more than {MOST_LOADS} arrays")
             check()
@@ -168,14 +197,13 @@ class Group:
             return tuple([Place(index, *along) for index, along in pairs])
 
         if indexed.combine is None:
-            base, strides, offset = self._through(*self._viewed(target))
-            if base in self.known:
+            base = viewed(target, self.made_by, self.known.__contains__)
+            if base.atom in self.known:
                 raise CannotJoin("it reads a value of the kernel in another order")
-            along = strides_at_elements(indexed, shape, strides, ndim)
-            operand, mode, fill = self._entered(base), indexed.mode, indexed.fill
-            read = Gather(
-                operand, out.dtype, along, offset, places(strides), mode, fill, eqn.source
-            )
+            along = strides_at_elements(indexed, shape, base.strides, ndim)
+            operand, at = self._entered(base.atom), places(base.strides)
+            mode, fill = indexed.mode, indexed.fill
+            read = Gather(operand, out.dtype, along, base.offset, at, mode, fill, eqn.source)
             self._enter(eqn.outputs[0], read, False)
             return
         value = self._operand(eqn.inputs[1], True)
@@ -204,17 +232,28 @@ class Group:
         """Return an array of indices, which are the same along the axes that it lacks."""
         if atom.aval.shape == self.shape:
             return self._operand(atom, True)
-        if isinstance(atom, Literal) and (atom.is_scalar or is_repeated_scalar(atom.value)):
-            return Literal(np.asarray(atom.value)[(0,) * atom.aval.ndim])
-        base, views = self._viewed(atom)
-        if base in self.known:
+        reading = reading_of(atom, self.made_by, self.known.__contains__, self.again)
+        if not self.known.keys().isdisjoint(atoms_of(reading)):
             raise CannotJoin("it reads at places that the kernel computes at other points")
-        return -1 - self._load(atom, base, views, True)
+        return self._read(reading, atom.aval.shape, True)
+
+    def _add_layout(self, eqn: Eqn) -> None:
+        """Take in what lays out arrays, whose result may be what a load reads."""
+        (out,) = eqn.outputs
+        operand = self._operand(out, True)
+        if isinstance(operand, Literal) or out in self.operands:
+            raise CannotJoin("it is not read through")
+        self.known[out] = operand
 
     def _enter(self, var: Var, value: KernelValue, is_row: bool) -> None:
         self.known[var] = len(self.values)
         self.values.append(value)
         self.is_row.append(is_row)
+
+    @property
+    def made(self) -> list[Var]:
+        """The values that its equations make."""
+        return [*self.known, *self.updates]
 
     @property
     def rows(self) -> list[int]:
@@ -228,13 +267,12 @@ class Group:
         )
 
     def _points_are_one_axis(self, points: Sequence[int]) -> bool:
-        """Return whether every load goes through the points of a row at one stride."""
+        """Return whether everything goes through the points of a row at one stride."""
         axes = [i for i in points if self.shape[i] != 1]
-        gathers = [value for value in self.values if isinstance(value, Gather)]
-        strides = [read.strides for read in (*self.loads, *gathers)]
+        maps = [read for x in (*self.loads, *self.values) for read in affine_maps(x)]
         return all(
             read[one] == read[other] * self.shape[other]
-            for read in [*strides, contiguous_strides(self.shape)]
+            for read in [*maps, contiguous_strides(self.shape)]
             for one, other in pairwise(axes)
         )
 
@@ -246,7 +284,8 @@ class Group:
         base, views = self._viewed(atom)
         number = self.known.get(base) if isinstance(base, Var) else None
         if number is None:
-            return -1 - self._load(atom, base, views, at_points)
+            reading = reading_of(atom, self.made_by, self.known.__contains__, self.again)
+            return self._read(reading, atom.aval.shape, at_points)
         if not self.is_row[number]:
             if views or not at_points:
                 raise CannotJoin("it reads a value of the kernel in another order")
@@ -302,42 +341,77 @@ class Group:
             raise CannotJoin("it reads a row's numbers in another order")
         return after, axes
 
-    def _load(self, atom: Atom, base: Atom, views: Sequence[Eqn], at_points: bool) -> int:
-        """Return the number of the load that reads an operand from outside."""
-        base, strides, offset = self._through(base, views)
-        aval = atom.aval
-        full = self._strides_over_space(aval, strides, at_points)
-        load = Load(self._entered(base), aval.dtype, full, offset)
-        if load not in self.loads:
-            self.loads.append(load)
-        return self.loads.index(load)
+    def _read(self, reading: Reading, shape: tuple[int, ...], at_points: bool) -> Operand:
+        """Return the operand that reads an array of a shape as `reading` says."""
 
-    def _through(self, base: Atom, views: Sequence[Eqn]) -> tuple[Atom, tuple[int, ...], int]:
-        """Return an array, and the strides and offset at which it is read through views."""
-        shape = base.aval.shape
-        strides: tuple[int, ...] = contiguous_strides(shape)
-        offset = 0
-        for k, eqn in enumerate(views):
-            assert eqn.primitive.strides is not None
-            found = eqn.primitive.strides(shape, strides, offset, **eqn.params)
-            if found is None:  # this view is made; what follows reads it
-                base, strides = views[k].outputs[0], contiguous_strides(eqn.outputs[0].aval.shape)
-                offset = 0
+        def along(strides: Sequence[int]) -> tuple[int, ...]:
+            return self._strides_over_space(shape, strides, at_points)
+
+        def bounds_of(x: Read | Choice) -> tuple[Bound, ...]:
+            return tuple([replace(b, strides=along(b.strides)) for b in x.bounds])
+
+        def read(x: Reading) -> Operand:
+            if isinstance(x, Literal):
+                return x
+            if isinstance(x, Read):
+                strides, dtype = along(x.strides), x.atom.aval.dtype
+                if isinstance(x.atom, Var) and x.atom in self.known:
+                    return self._known_at(x.atom, strides, x.offset, at_points)
+                load = Load(self._entered(x.atom), dtype, strides, x.offset, bounds_of(x))
+                if load not in self.loads:
+                    self.loads.append(load)
+                return -1 - self.loads.index(load)
+            if isinstance(x, Counted):
+                value: KernelValue = Position(x.dtype, along(x.strides), x.offset)
+            elif isinstance(x, Choice):
+                inside, outside = read(x.inside), read(x.outside)
+                value = Choose(bounds_of(x), (inside, outside), self._dtype_of(inside))
             else:
-                strides, offset = tuple(found[0]), found[1]
-            shape = eqn.outputs[0].aval.shape
-        return base, strides, offset
+                value = self._recomputed(x, read)
+            if value not in self.values:
+                self.values.append(value)
+                self.is_row.append(not at_points)
+            return self.values.index(value)
+
+        return read(reading)
+
+    def _recomputed(self, x: Computed, read: Callable[[Reading], Operand]) -> Compute:
+        """Return a value from outside, computed again."""
+        (out,) = x.eqn.outputs
+        operands = tuple(map(read, x.operands))
+        params = tuple(x.eqn.params.items())
+        return Compute(x.eqn.primitive, operands, params, out.aval.dtype, x.eqn.source)
+
+    def _dtype_of(self, x: Operand) -> np.dtype:
+        if isinstance(x, Literal):
+            return x.aval.dtype
+        return self.loads[-1 - x].dtype if x < 0 else self.values[x].dtype
+
+    def _known_at(self, var: Var, strides: Sequence[int], offset: int, at_points: bool) -> int:
+        """Return a value of the kernel; raise `CannotJoin` unless it is read at its own place."""
+        number = self.known[var]
+        axes = self.rows if self.is_row[number] else range(len(self.shape))
+        axes = [i for i in axes if self.shape[i] != 1]
+        own = iter(contiguous_strides([self.shape[i] for i in axes]))
+        expected = tuple([next(own) if i in axes else 0 for i in range(len(self.shape))])
+        is_there = at_points or self.is_row[number]
+        if not is_there or offset or tuple(strides) != expected:
+            raise CannotJoin("it reads a value of the kernel in another order")
+        return number
 
     def _strides_over_space(
-        self, aval: ArrayType, strides: Sequence[int], at_points: bool
+        self, shape: Sequence[int], strides: Sequence[int], at_points: bool
     ) -> tuple[int, ...]:
-        """Return an operand's strides along the axes of the index space."""
-        if not aval.shape:
+        """Return the strides along the axes of the index space of an operand of a shape.
+
+        An operand at points that lacks the last axes is repeated along them.
+        """
+        if not shape:
             return (0,) * len(self.shape)
         if at_points:
-            own = tuple(s if n != 1 else 0 for n, s in zip(aval.shape, strides, strict=True))
+            own = tuple(s if n != 1 else 0 for n, s in zip(shape, strides, strict=True))
             return (*own, *[0] * (len(self.shape) - len(own)))
-        own = iter([s for n, s in zip(aval.shape, strides, strict=True) if n != 1])
+        own = iter([s for n, s in zip(shape, strides, strict=True) if n != 1])
         read = [0] * len(self.shape)
         for axis in self.rows:
             read[axis] = next(own) if self.shape[axis] != 1 else 0
@@ -359,8 +433,8 @@ class Group:
             if var in self.updates:
                 update = self.updates[var]
                 read = (update.value, *place_indices(update))
-                roots += [x for x in read if isinstance(x, int) and x >= 0]
-        kept = self._needed(roots)
+                roots += [x for x in read if isinstance(x, int)]
+        kept = self._needed([x for x in roots if x >= 0])
         place_of = {i: len(self.loads) + k for k, i in enumerate(kept)}
         points = self.points if self.points is not None else tuple(range(len(self.shape)))
         rows = [i for i in range(len(self.shape)) if i not in points]
@@ -369,34 +443,28 @@ class Group:
         def number(x: int) -> int:
             return -1 - x if x < 0 else place_of[x]
 
-        def along(strides: Sequence[int]) -> tuple[tuple[int, ...], int]:
-            """Return strides in the order of the kernel's axes, and where the first point is."""
-            if not self.backwards:
-                return tuple(strides[i] for i in order), 0
-            (axis,) = points
-            ordered = tuple(-strides[i] if i == axis else strides[i] for i in order)
-            return ordered, strides[axis] * (self.shape[axis] - 1)
+        def along(strides: Sequence[int]) -> tuple[int, ...]:
+            return tuple(strides[i] for i in order)
 
-        def moved(read: Any) -> Any:
-            strides, start = along(read.strides)
-            return replace(read, strides=strides, offset=read.offset + start)
+        def moved(x: Any) -> Any:
+            """Return a part of the kernel along its axes, rows first, in the order of points."""
+            x = along_axes(x, along)
+            return from_the_end(x, len(rows), prod(shape[len(rows) :])) if self.backwards else x
 
+        shape = tuple(self.shape[i] for i in order)
         loads = [moved(load) for load in self.loads]
-        values = [renumbered(value, number) for value in map(self.values.__getitem__, kept)]
-        values = [moved(value) if isinstance(value, Gather) else value for value in values]
+        values = [moved(renumbered(self.values[i], number)) for i in kept]
         stores: list[Store | Update] = []
         for var in stored:
             if var in self.updates:
                 stores.append(update_renumbered(self.updates[var], number))
                 continue
             place = self.known[var]
-            if self.is_row[place]:
-                own = contiguous_strides([self.shape[i] for i in rows])
-                strides, start = (*own, *[0] * len(points)), 0
-            else:
-                strides, start = along(contiguous_strides(self.shape))
-            stores.append(Store(place_of[place], var.aval.dtype, strides, var.aval.shape, start))
-        shape = tuple(self.shape[i] for i in order)
+            strides = contiguous_strides(self.shape)
+            if place >= 0 and self.is_row[place]:
+                own = iter(contiguous_strides([self.shape[i] for i in rows]))
+                strides = tuple(next(own) if i in rows else 0 for i in range(len(self.shape)))
+            stores.append(moved(Store(number(place), var.aval.dtype, strides, var.aval.shape)))
         return KernelSpec(shape, len(rows), tuple(loads), tuple(values), tuple(stores))
 
     def _needed(self, stored: Sequence[int]) -> list[int]:

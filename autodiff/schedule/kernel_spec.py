@@ -1,8 +1,11 @@
 """A kernel as data: what is computed at every point of an index space, and what of it is stored.
 
     spec     ::=  shape rows loads values stores
-    load     ::=  operand dtype strides offset
-    value    ::=  compute | reduce | scan | gather
+    load     ::=  operand dtype strides offset bound*
+    bound    ::=  strides start stop
+    value    ::=  compute | reduce | scan | gather | choose | position
+    choose   ::=  bound* inside outside
+    position ::=  dtype strides offset
     gather   ::=  operand dtype strides offset place+ mode fill
     place    ::=  index size stride
     store    ::=  value dtype strides offset over | update
@@ -21,6 +24,11 @@ A gather is a value at points that is read where integer values say: each of its
 index, brought into the range of an axis as `mode` says, times the stride of that axis. An update is
 an array of which some elements are combined with a value, where integer values say; there may be
 several for one element, and they are combined in the order of the points, the last axis fastest.
+
+Bounds say where in the index space something holds: where all of them hold. A load reads nothing
+outside its bounds, where its place may be outside its array, and is 0 there. So padding is a load
+with bounds, and arrays laid end to end are choices between such loads. A position is a number that
+follows from the place alone.
 """
 
 from __future__ import annotations
@@ -32,6 +40,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base import dtypes
 from autodiff.ir.graph import Literal
 from autodiff.ir.primitive import Primitive
 
@@ -40,16 +49,26 @@ Operand = int | Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """An array read at element `offset + sum(index * strides)`.
+class Bound:
+    """The part of an index space where `start <= sum(index * strides) < stop`."""
 
-    It is known in rows if all strides of the points of a row are 0.
+    strides: tuple[int, ...]
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An array read at element `offset + sum(index * strides)` where all bounds hold, else 0.
+
+    It is known in rows if all strides of the points of a row are 0, those of bounds too.
     """
 
     operand: int
     dtype: np.dtype
     strides: tuple[int, ...]
     offset: int = 0
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +94,22 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
-    """A value of a row: another one, known at points, combined over the points of the row."""
+    """A value of a row: another one, known at points, combined over the points of the row.
+
+    Elements are taken as `accumulated`, combined so, and rounded to `dtype` once, at the end. The
+    operand is of one of these two types.
+    """
 
     primitive: Primitive
     operand: int
     dtype: np.dtype
     source: Any = field(default=None, compare=False)
+
+    @property
+    def accumulated(self) -> np.dtype:
+        """The type that elements are combined in: single for half precisions."""
+        is_half = dtypes.is_float(self.dtype) and self.dtype.itemsize == 2
+        return np.dtype(np.float32) if is_half else self.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +127,11 @@ class Scan:
     dtype: np.dtype
     block: int
     source: Any = field(default=None, compare=False)
+
+    @property
+    def accumulated(self) -> np.dtype:
+        """The type of what is carried from point to point: every result is rounded."""
+        return self.dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +160,29 @@ class Gather:
     mode: str
     fill: Literal | None = None
     source: Any = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """The first value where all bounds hold, elsewhere the second."""
+
+    bounds: tuple[Bound, ...]
+    operands: tuple[Operand, Operand]
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The number `offset + sum(index * strides)`."""
+
+    dtype: np.dtype
+    strides: tuple[int, ...]
+    offset: int = 0
+
+    @property
+    def operands(self) -> tuple[Operand, ...]:
+        """The values that it is computed from: none."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +224,7 @@ class Update:
 
 
 #: What a kernel computes.
-KernelValue = Compute | Reduce | Scan | Gather
+KernelValue = Compute | Reduce | Scan | Gather | Choose | Position
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -259,6 +316,8 @@ def place_indices(x: Gather | Update) -> tuple[Operand, ...]:
 
 def renumbered(value: KernelValue, number: Callable[[int], int]) -> KernelValue:
     """Return a value computed from others, each at its new number."""
+    if isinstance(value, Position):
+        return value
     if isinstance(value, Reduce):
         return replace(value, operand=number(value.operand))
     if isinstance(value, Gather):
@@ -293,12 +352,51 @@ def with_operands(spec: KernelSpec, place: Sequence[int]) -> KernelSpec:
     return replace(spec, loads=loads, values=values, stores=stores)
 
 
+def affine_maps(x: Load | KernelValue | Store | Update) -> list[tuple[int, ...]]:
+    """Return all strides of a part of a kernel, those of bounds too."""
+    own = [x.strides] if isinstance(x, Load | Gather | Position | Store | Update) else []
+    bounds = x.bounds if isinstance(x, Load | Choose) else ()
+    return [*own, *[bound.strides for bound in bounds]]
+
+
+def along_axes(x: Any, along: Callable[[Sequence[int]], tuple[int, ...]]) -> Any:
+    """Return a part of a kernel over other axes, all its strides as `along` gives them."""
+    changes: dict[str, Any] = {}
+    if isinstance(x, Load | Gather | Position | Store | Update):
+        changes["strides"] = along(x.strides)
+    if isinstance(x, Load | Choose):
+        changes["bounds"] = tuple([replace(b, strides=along(b.strides)) for b in x.bounds])
+    return replace(x, **changes) if changes else x
+
+
+def from_the_end(x: Any, axis: int, size: int) -> Any:
+    """Return a part of a kernel that goes through an axis of a size from its end."""
+
+    def turned(strides: Sequence[int]) -> tuple[int, ...]:
+        return tuple([-s if i == axis else s for i, s in enumerate(strides)])
+
+    def last(strides: Sequence[int]) -> int:
+        return strides[axis] * (size - 1)
+
+    changes: dict[str, Any] = {}
+    if isinstance(x, Load | Gather | Position | Store):
+        changes["offset"] = x.offset + last(x.strides)
+    if isinstance(x, Load | Choose):
+        starts = [(b, last(b.strides)) for b in x.bounds]
+        changes["bounds"] = tuple([Bound(b.strides, b.start - k, b.stop - k) for b, k in starts])
+    return along_axes(replace(x, **changes), turned) if changes else x
+
+
 def in_rows(spec: KernelSpec) -> tuple[bool, ...]:
     """Return which values are known in rows (the others at points)."""
-    flags = [not any(load.strides[spec.rows :]) for load in spec.loads]
+
+    def is_same(x: Load | KernelValue) -> bool:
+        return not any(any(strides[spec.rows :]) for strides in affine_maps(x))
+
+    flags = [is_same(load) for load in spec.loads]
     for value in spec.values:
-        if isinstance(value, Compute):
-            flags.append(all(flags[x] for x in read_by(value)))
+        if isinstance(value, Compute | Choose | Position):
+            flags.append(is_same(value) and all(flags[x] for x in read_by(value)))
         else:
             flags.append(isinstance(value, Reduce))
     return tuple(flags)
@@ -326,7 +424,8 @@ def format_spec(spec: KernelSpec) -> str:
     lines = [f"kernel over {where} {{"]
     for i, load in enumerate(spec.loads):
         place = _affine(load.strides, load.offset)
-        lines.append(f"  v{i}: {load.dtype.name} = load {load.operand} at {place}")
+        where = f" where {_within(load.bounds)}" if load.bounds else ""
+        lines.append(f"  v{i}: {load.dtype.name} = load {load.operand} at {place}{where}")
     for i, value in enumerate(spec.values, len(spec.loads)):
         if isinstance(value, Reduce):
             text = f"{value.primitive.name} over points of v{value.operand}"
@@ -337,6 +436,11 @@ def format_spec(spec: KernelSpec) -> str:
             text = f"gather {value.operand} at {_affine(value.strides, value.offset)}"
             text += f"{_places(value.places)}, {value.mode}"
             text += f" {_operand(value.fill)}" if value.fill is not None else ""
+        elif isinstance(value, Position):
+            text = _affine(value.strides, value.offset)
+        elif isinstance(value, Choose):
+            chosen, other = map(_operand, value.operands)
+            text = f"{chosen} where {_within(value.bounds)} else {other}"
         else:
             operands = _operands(value)
             inside = " ".join(f"{k}={v}" for k, v in value.params)
@@ -369,6 +473,10 @@ def _operands(value: Compute | Scan) -> str:
 
 def _operand(x: Operand) -> str:
     return f"v{x}" if isinstance(x, int) else f"{x.value.item()!r}"
+
+
+def _within(bounds: Sequence[Bound]) -> str:
+    return " and ".join(f"{b.start} <= {_affine(b.strides, 0)} < {b.stop}" for b in bounds)
 
 
 def _affine(strides: Sequence[int], offset: int) -> str:

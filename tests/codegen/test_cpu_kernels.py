@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -199,13 +198,6 @@ def test_reductions_pass_nan_on_as_numpys_do():
         lambda v: np.sum(v * 1.5 + 1.0, axis=1),
     ):
         near(by_kernels(f, x), f(x), ulps=64, scale=100.0)
-
-
-@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_sums_of_half_precision_are_left_to_numpy_which_adds_in_single(dtype):
-    x = (RANDOM.normal(size=(3, 700)) + 1).astype(dtype)
-    f = lambda v: np.sum(v * v, axis=1, dtype=v.dtype)
-    exactly_equal(by_kernels(f, x), f(x))
 
 
 def test_what_only_a_later_pass_needs_is_computed_there():

@@ -9,7 +9,16 @@ import numpy as np
 
 from autodiff.ir.graph import Literal
 from autodiff.schedule.fuse import Schedule, kernel
-from autodiff.schedule.kernel_spec import Gather, KernelSpec, Reduce, Scan, Update
+from autodiff.schedule.kernel_spec import (
+    Bound,
+    Choose,
+    Gather,
+    KernelSpec,
+    Position,
+    Reduce,
+    Scan,
+    Update,
+)
 
 
 def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
@@ -17,7 +26,9 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
     known: list[Any] = []
     for load in spec.loads:
         flat = np.ascontiguousarray(operands[load.operand]).reshape(-1)
-        known.append(flat[points_of(spec, load.strides, load.offset)])
+        at, inside = points_of(spec, load.strides, load.offset), within(spec, load.bounds)
+        assert np.all((at >= 0) & (at < flat.size) | ~inside), f"{load} reads outside"
+        known.append(np.where(inside, flat[np.where(inside, at, 0)], np.zeros((), load.dtype)))
     points = tuple(range(spec.rows, len(spec.shape)))
     for value in spec.values:
         if isinstance(value, Gather):
@@ -28,14 +39,21 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             known.append(np.where(inside, read, fill).astype(value.dtype))
             continue
         if isinstance(value, Reduce):
-            total = value.primitive.reference(known[value.operand], axes=points)
+            wide = known[value.operand].astype(value.accumulated)
+            total = value.primitive.reference(wide, axes=points).astype(value.dtype)
             kept = np.reshape(total, (*spec.shape[: spec.rows], *[1] * len(points)))
             known.append(np.broadcast_to(kept, spec.shape))
+            continue
+        if isinstance(value, Position):
+            known.append(points_of(spec, value.strides, value.offset).astype(value.dtype))
             continue
         given = [
             np.broadcast_to(x.value, spec.shape) if isinstance(x, Literal) else known[x]
             for x in value.operands
         ]
+        if isinstance(value, Choose):
+            known.append(np.where(within(spec, value.bounds), *given))
+            continue
         if isinstance(value, Scan):
             flat = [np.reshape(x, (spec.row_count, spec.row_size)) for x in given]
             total = value.primitive.reference(*flat, axis=1, reverse=False)
@@ -61,6 +79,15 @@ def points_of(spec: KernelSpec, strides: Sequence[int], offset: int) -> np.ndarr
         line = np.arange(spec.shape[axis]) * stride
         places = places + line.reshape((-1,) + (1,) * (len(spec.shape) - 1 - axis))
     return places
+
+
+def within(spec: KernelSpec, bounds: Sequence[Bound]) -> np.ndarray:
+    """Return where in the index space all bounds hold."""
+    inside = np.ones(spec.shape, bool)
+    for bound in bounds:
+        at = points_of(spec, bound.strides, 0)
+        inside &= (bound.start <= at) & (at < bound.stop)
+    return inside
 
 
 def places_of(spec: KernelSpec, x: Gather | Update, known: Sequence[Any]) -> tuple[Any, Any]:
