@@ -13,7 +13,9 @@ from autodiff.base.source_info import user_line
 from autodiff.ir.graph import Graph
 from autodiff.passes.pipeline import simplification_steps, simplify
 from autodiff.runtime.cpu_kernels import schedule_for_cpu
+from autodiff.runtime.cuda_kernels import cuda_sources, schedule_for_cuda
 from autodiff.runtime.executor import sources
+from autodiff.schedule.target import Target, cuda_target
 
 STAGES = ("graph", "passes", "kernels", "source")
 
@@ -73,17 +75,26 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return traced.unflatten([aval.strong() for aval in traced.graph.output_types])
 
 
-def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: Any) -> None:
+def show(
+    fun: Callable[..., Any],
+    *args: Any,
+    stage: str = "graph",
+    device: str = "cpu",
+    **kwargs: Any,
+) -> None:
     """Print what `fun` becomes for these arguments.
 
     Args:
         stage: "graph" as traced; "passes", the graph after each simplifying pass that changed it;
             "kernels", which operations become one kernel, and why others do not; "source", the
             program that runs, and the text of its kernels where the setting `kernels` is on.
+        device: what "kernels" and "source" are for: "cpu", or a GPU of an architecture, such as
+            "cuda:sm_90", which need not be there.
 
     Raises:
-        ValueError: `stage` is none of these.
+        ValueError: `stage` or `device` is none of these.
     """
+    gpu = _gpu(device)
     if stage not in STAGES:
         raise ValueError(
             message(
@@ -98,9 +109,11 @@ def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: An
     if stage == "graph":
         print(graph)
     elif stage == "kernels":
-        print(schedule_for_cpu(simplify(graph)))
+        print((schedule_for_cpu if gpu is None else schedule_for_cuda)(simplify(graph)))
     elif stage == "source":
-        print("\n".join(sources(simplify(graph))), end="")
+        simplified = simplify(graph)
+        texts = sources(simplified) if gpu is None else cuda_sources(simplified, gpu)
+        print("\n".join(texts), end="")
     else:
         print(f"traced:\n{graph}")
         before = graph
@@ -108,3 +121,22 @@ def show(fun: Callable[..., Any], *args: Any, stage: str = "graph", **kwargs: An
             if after is not before:
                 print(f"after {name}:\n{after}")
             before = after
+
+
+def _gpu(device: str) -> Target | None:
+    """Return the GPU that a device names, None if it is the CPU."""
+    if device == "cpu":
+        return None
+    kind, _, architecture = device.partition(":")
+    try:
+        return cuda_target(architecture if kind == "cuda" else device)
+    except ValueError:
+        raise ValueError(
+            message(
+                "show",
+                "device must be cpu, or a GPU of an architecture from sm_75 on",
+                f"device={device!r}",
+                line=user_line(),
+                fix='name it like "cuda:sm_90".',
+            )
+        ) from None

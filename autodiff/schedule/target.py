@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import DTypeLike
 
+from autodiff.base.errors import message
+
 #: Features of the levels x86-64-v1 to v4, under LLVM's names: System V ABI, AMD64 Architecture
 #: Processor Supplement (2020), table 3.1. Each level adds to the one before it.
 _X86_V1 = frozenset({"cmov", "cx8", "fxsr", "mmx", "sse", "sse2"})
@@ -76,3 +78,28 @@ AVX512 = Target("x86-64-v4", "x86_64-unknown-linux-gnu", 512, _X86_V4)
 AVX2 = Target("haswell", "x86_64-unknown-linux-gnu", 256, _X86_V3)
 SSE2 = Target("x86-64", "x86_64-unknown-linux-gnu", 128, _X86_V1)
 NEON = Target("generic", "aarch64-unknown-linux-gnu", 128, frozenset({"neon"}))
+
+#: Multiprocessors of a card of each architecture, where text is made for none in particular: those
+#: of T4, A100, A10, H100, B200 and of the RTX 5090.
+_MULTIPROCESSORS = {75: 40, 80: 108, 86: 72, 90: 132, 100: 148, 120: 170}
+
+
+def cuda_target(name: str, cores: int | None = None) -> Target:
+    """Return the facts of a GPU.
+
+    Args:
+        name: its architecture, such as `"sm_90"`.
+        cores: how many multiprocessors it has; by default those of a usual card.
+
+    Raises:
+        ValueError: `name` is no architecture from `sm_75` on.
+
+    >>> cuda_target("sm_90").lanes("float32"), cuda_target("sm_90").cores
+    (4, 132)
+    """
+    digits = name.removeprefix("sm_")
+    if name == digits or not digits.isdigit() or int(digits) < 75:
+        raise ValueError(message("cuda_target", "an architecture from sm_75 on", f"name={name!r}"))
+    known = [n for architecture, n in _MULTIPROCESSORS.items() if architecture <= int(digits)]
+    features = frozenset({"fma"})
+    return Target(name, "nvptx64-nvidia-cuda", 128, features, cores or known[-1])

@@ -1,0 +1,151 @@
+"""CUDA kernels without reductions: every thread computes some neighbouring points.
+
+For contiguous arrays, `y = sin(x) * w`:
+
+    const i32 i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
+    if (i >= n) return;
+    Lanes<float, 4> x0_lanes, y0_lanes;
+    if (i + 4 <= n) {
+      x0_lanes = load_lanes<4>(x0, i);
+    } else {
+      x0_lanes = load_first_lanes<4>(x0, i, n - i);
+    }
+    for (int lane = 0; lane < 4; ++lane) {
+      y0_lanes[lane] = sinf(x0_lanes[lane]) * w;
+    }
+    ...
+
+Where rows remain (operands that are broadcast, views), they are the y axis of the grid, and places
+are worked out once for all points of a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from autodiff.codegen.cuda_builder import type_name
+from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
+from autodiff.codegen.operations import memory_type
+from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.target import Target
+
+#: Threads of a block.
+THREADS = 256
+
+#: Blocks along y that a grid has at most; beyond, they go on along z.
+MOST_BLOCKS = 32768
+
+
+def emit_elementwise(
+    spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], aligned: bool
+) -> CudaKernel:
+    """Return the kernel of a spec without reductions that `collapsed` has returned."""
+    text = KernelText(spec, target, name, numbers, lanes_of(spec, target, aligned))
+    b, lanes, index = text.b, text.lanes, text.index
+    wide = "i64(blockIdx.x)" if text.long else "blockIdx.x"
+    thread = f"{wide} * blockDim.x + threadIdx.x"
+    b.statement(f"const {index} i = {thread if lanes == 1 else f'{lanes} * ({thread})'};")
+    text.integer("n", spec.row_size)
+    if spec.rows:
+        block = "blockIdx.z * gridDim.y + blockIdx.y"
+        b.statement(f"const {index} row = ({block}) * blockDim.y + threadIdx.y;")
+        text.integer("rows", spec.row_count)
+        b.statement("if (i >= n || row >= rows) return;")
+    else:
+        b.statement("if (i >= n) return;")
+    text.enter_row("row")
+    text.load_row_values()
+    text.compute_row_values(0)
+    if text.needs.last < 0:  # a single point
+        for k, i in text.needs.stored(rows=True):
+            text.store(k, text.row_values[i], "0")
+    else:
+        _points(text)
+    along = min(THREADS, power_of_two(ceil_div(spec.row_size, lanes)))
+    across = THREADS // along
+    blocks = ceil_div(spec.row_count, across) if spec.rows else 1
+    deep = ceil_div(blocks, MOST_BLOCKS)
+    grid = (ceil_div(spec.row_size, lanes * along), ceil_div(blocks, deep), deep)
+    if not spec.rows:
+        along, across = THREADS, 1
+        grid = (ceil_div(spec.row_size, lanes * along), 1, 1)
+    return text.kernel(_about(text), THREADS, grid, (along, across, 1))
+
+
+def _about(text: KernelText) -> str:
+    mapped = "x: points of a row" if text.spec.rows else "x: points"
+    if text.lanes > 1:
+        mapped += f", {text.lanes} a thread; operands begin at multiples of 16 bytes"
+    return mapped + ("\ny, z: rows" if text.spec.rows else "")
+
+
+def _points(text: KernelText) -> None:
+    """Emit the points of a thread."""
+    b, spec, needs = text.b, text.spec, text.needs
+    wanted = needs.wanted(0)
+    if text.lanes == 1:
+        known = dict(text.row_values)
+        for i in wanted:
+            known[i] = text.load(i, "i") if i < needs.first else text.computed(i, known)
+        for k, i in needs.stored(rows=False):
+            text.store(k, known[i], "i")
+        return
+    wide_loads = [i for i in wanted if i < needs.first and text.is_wide(spec.loads[i])]
+    wide_stores = [k for k, _ in needs.stored(rows=False) if text.is_wide(spec.stores[k])]
+    arrays = {i: b.fresh(f"v{i}_lanes") for i in wide_loads}
+    results = {k: b.fresh(f"y{k}_lanes") for k in wide_stores}
+    for i, name in arrays.items():
+        kind = type_name(memory_type(spec.loads[i].dtype))
+        b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
+    has_tail = not spec.rows  # else every row is made of whole lanes
+    at_points = [spec.loads[i] for i in wanted if i < needs.first]
+    at_points_written = [spec.stores[k] for k, _ in needs.stored(rows=False)]
+    is_mixed = not all(map(text.is_wide, [*at_points, *at_points_written]))
+
+    def load_all(function: str, rest: str) -> None:
+        for i, name in arrays.items():
+            place = text.place(spec.loads[i], "i")
+            call = f"{function}<{text.lanes}>({text.pointers[i]}, {place}{rest})"
+            b.statement(f"{name} = {call};")
+
+    def store_all(function: str, rest: str) -> None:
+        for k, name in results.items():
+            place = text.place(spec.stores[k], "i")
+            b.statement(f"{function}({text.outputs[k]}, {place}, {name}{rest});")
+
+    def either(emit: Callable[[str, str], None], some: str, whole: str) -> None:
+        if not has_tail:
+            emit(whole, "")
+            return
+        with b.within(f"if (i + {text.lanes} <= n)"):
+            emit(whole, "")
+        with b.within("else"):
+            emit(some, ", n - i")
+
+    if arrays:
+        either(load_all, "load_first_lanes", "load_lanes")
+    for k, name in results.items():
+        kind = type_name(memory_type(spec.stores[k].dtype))
+        b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
+    b.statement("#pragma unroll")
+    with b.within(f"for (int lane = 0; lane < {text.lanes}; ++lane)"):
+        if has_tail and is_mixed:
+            b.statement("if (i + lane >= n) break;")
+        known = dict(text.row_values)
+        for i in wanted:
+            if i in arrays:
+                held = memory_type(spec.loads[i].dtype)
+                element = b.named(b.expression(held, f"{arrays[i]}[lane]"), f"v{i}")
+                known[i] = text.o.loaded(element, spec.loads[i].dtype)
+            elif i < needs.first:
+                known[i] = text.load(i, "i + lane")
+            else:
+                known[i] = text.computed(i, known)
+        for k, i in needs.stored(rows=False):
+            if k in results:
+                b.statement(f"{results[k]}[lane] = {{0}};", text.o.stored(known[i]))
+            else:
+                text.store(k, known[i], "i + lane")
+    if results:
+        either(store_all, "store_first_lanes", "store_lanes")

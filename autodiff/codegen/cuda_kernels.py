@@ -1,0 +1,63 @@
+"""Kernels for GPUs: from a `KernelSpec` to CUDA C++.
+
+`emit_kernel` chooses the shape of a kernel; each shape has a module that says how its threads are
+mapped: `cuda_elementwise` without reductions, `cuda_reductions` with. `program_text` puts kernels
+together into what is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from autodiff.base.kernel_sources import kernel_directory
+from autodiff.codegen.cpu_kernels import CannotEmit, collapsed
+from autodiff.codegen.cuda_elementwise import emit_elementwise
+from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.codegen.cuda_reductions import emit_reductions
+from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.target import Target
+
+__all__ = ["CannotEmit", "emit_kernel", "kernels_text", "program_text"]
+
+
+@cache
+def prelude() -> str:
+    """Return the text that every kernel is compiled after."""
+    return (kernel_directory() / "cuda" / "prelude.cuh").read_text(encoding="utf-8")
+
+
+def kernels_text(kernels: Sequence[CudaKernel]) -> str:
+    """Return the text of kernels with what they use, for reading."""
+    definitions = dict.fromkeys(text for made in kernels for text in made.definitions)
+    return "\n".join([*[f"{text}\n" for text in definitions], *[made.text for made in kernels]])
+
+
+def program_text(kernels: Sequence[CudaKernel]) -> str:
+    """Return the text of a program of kernels of different names, to be compiled by itself."""
+    return f"{prelude()}\n{kernels_text(kernels)}"
+
+
+def emit_kernel(
+    spec: KernelSpec,
+    target: Target,
+    name: str,
+    *,
+    numbers: frozenset[int] = frozenset(),
+    aligned: bool = True,
+) -> CudaKernel:
+    """Return a kernel's text, and how it is launched.
+
+    Args:
+        spec: a kernel over at least one point.
+        target: the GPU.
+        name: the function's name.
+        numbers: operands without axes that are given by value, not by address.
+        aligned: whether all operands and outputs begin at multiples of 16 bytes.
+
+    Raises:
+        CannotEmit: points of a row are not one axis, and there is a reduction.
+    """
+    layout = collapsed(spec)
+    emit = emit_reductions if layout.reduces else emit_elementwise
+    return emit(layout, target, name, numbers, aligned)

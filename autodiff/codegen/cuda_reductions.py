@@ -1,0 +1,505 @@
+"""CUDA kernels with reductions: threads that share a row go over its points, once a pass.
+
+What shares a row is a *team*, chosen by the rows' number, length and order in memory:
+
+    warp     2 to 32 neighbouring threads; rows of up to 1024 points, kept in registers
+    block    a block of threads; rows of up to 32768 points are kept in registers, longer ones read
+             again in each pass
+    columns  the threads of one column of a block, whose x axis is 32 neighbouring rows: for points
+             that lie apart in memory while rows are neighbours
+    grid     several blocks a row, for few long rows and a single pass: each block leaves a partial
+             result, and the last one to finish combines them, always in the same order
+
+A pass, in a team of a warp:
+
+    float m = max_float32::identity();
+    for (int step = 0; step < 4; ++step) {
+      const i32 j = 4 * (threadIdx.x + 32 * step);
+      if (j < n) {
+        v0_kept[step] = load_lanes<4>(x0, at + j);
+        for (int lane = 0; lane < 4; ++lane) m = max_float32::combine(m, v0_kept[step][lane]);
+      }
+    }
+    m = over_warp<max_float32, 32>(m);
+
+Sums are thus made in an order that the shape alone decides. Threads beyond the last row work on it
+too, without writing: every thread meets every shuffle and barrier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import prod
+
+from autodiff.codegen.cuda_builder import type_name
+from autodiff.codegen.cuda_launch import Counters, CudaKernel, Scratch
+from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
+from autodiff.codegen.kernel_needs import Needs
+from autodiff.codegen.operations import Typed, held_type, memory_type
+from autodiff.codegen.scalar_types import ScalarType, Value
+from autodiff.schedule.kernel_spec import KernelSpec, Reduce
+from autodiff.schedule.target import Target
+
+#: Points of a row up to which a warp or less takes it.
+WARP_ROW = 1024
+
+#: Points that a thread of a block keeps, where there are enough threads; and where there are not.
+KEPT, MOST_KEPT = 16, 32
+
+#: 32-bit registers that kept lanes take at most: of 128, with which half the threads of a
+#: multiprocessor can run.
+KEPT_REGISTERS = 80
+
+#: Threads of a block.
+THREADS = 256
+
+#: Threads along the points where rows are neighbours, and rows of such a block.
+DEEP, COLUMNS = 16, 32
+
+#: Points that a block takes at least where several blocks take a row.
+LEAST_PART = 8192
+
+#: Blocks a multiprocessor has at most where several blocks take a row.
+WAVES = 4
+
+#: Blocks along y that a grid has at most; beyond, they go on along z.
+MOST_BLOCKS = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """How threads share a row.
+
+    Args:
+        kind: `warp`, `block`, `columns` or `grid`.
+        threads: threads of one block that share a row.
+        steps: times that a thread takes lanes of a row that it keeps; 0 where it keeps none and
+            goes on until the row ends.
+        parts: blocks that share a row.
+        part: points of each such block.
+    """
+
+    kind: str
+    threads: int
+    steps: int = 0
+    parts: int = 1
+    part: int = 0
+
+
+def team_of(spec: KernelSpec, target: Target, lanes: int) -> Team:
+    """Return the team that suits a kernel with reductions."""
+    needs = Needs(spec)
+    rows, points = spec.row_count, spec.row_size
+    if rows_are_neighbours(spec):
+        blocks = ceil_div(rows, COLUMNS)
+        if needs.last > 0 or blocks >= 2 * target.cores or points < 8 * DEEP:
+            return Team("columns", DEEP)
+        return _divided("columns", DEEP, blocks, 4 * DEEP, points, target)
+    chunks = ceil_div(points, lanes)
+    kept = _kept_bytes(spec, needs)
+    if points <= WARP_ROW:
+        threads = min(32, power_of_two(chunks))
+        steps = power_of_two(ceil_div(chunks, threads))
+        return Team("warp", threads, steps if _fits(steps * lanes, kept) else 0)
+    if needs.last == 0 and rows < target.cores and points >= 2 * LEAST_PART:
+        return _divided("grid", THREADS, rows, LEAST_PART, points, target)
+    for threads in (128, 256, 512, 1024):
+        most = MOST_KEPT if threads == 1024 else KEPT
+        steps = power_of_two(ceil_div(chunks, threads))
+        if steps * lanes <= most and _fits(steps * lanes, kept):
+            return Team("block", threads, steps)
+    return Team("block", 1024 if rows < 2 * target.cores else 512)
+
+
+def _divided(kind: str, threads: int, blocks: int, least: int, points: int, target: Target) -> Team:
+    """Return a team of several blocks a row: enough to fill the GPU, each with enough to do."""
+    parts = max(1, min(WAVES * target.cores // blocks, points // least))
+    step = THREADS * 16 if kind == "grid" else threads
+    part = ceil_div(ceil_div(points, parts), step) * step
+    return Team(kind, threads, 0, ceil_div(points, part), part)
+
+
+def _kept_bytes(spec: KernelSpec, needs: Needs) -> int:
+    """Return the bytes of what several passes need at a point, at most."""
+    wanted = [set(needs.wanted(number)) for number in range(needs.last + 1)]
+    several = {i for one in wanted for i in one if sum(i in other for other in wanted) > 1}
+    return sum(memory_type(spec.dtype_of(i)).bits // 8 for i in several if i < needs.first) + 4
+
+
+def _fits(points: int, kept: int) -> bool:
+    return points * kept <= 4 * KEPT_REGISTERS
+
+
+def rows_are_neighbours(spec: KernelSpec) -> bool:
+    """Return whether going from row to row rather than along rows goes through memory in order."""
+    if not spec.rows or spec.shape[spec.rows - 1] < 8:
+        return False
+    along = across = 0
+    for load in spec.loads:
+        along += load.dtype.itemsize * (abs(load.strides[-1]) == 1)
+        across += load.dtype.itemsize * (abs(load.strides[spec.rows - 1]) == 1)
+    return across > along
+
+
+def emit_reductions(
+    spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], aligned: bool
+) -> CudaKernel:
+    """Return the kernel of a spec with reductions that `collapsed` has returned."""
+    lanes = 1 if rows_are_neighbours(spec) else lanes_of(spec, target, aligned)
+    team = team_of(spec, target, lanes)
+    text = KernelText(spec, target, name, numbers, lanes)
+    return _Reductions(text, team, spec).kernel()
+
+
+class _Reductions:
+    """The body of one kernel, for one team."""
+
+    def __init__(self, text: KernelText, team: Team, spec: KernelSpec) -> None:
+        self.text = text
+        self.team = team
+        self.spec = spec
+        self.b = text.b
+        self.needs = text.needs
+        self.lanes = text.lanes
+        self.kept_in = self.needs.kept(text.is_costly) if team.steps else {}
+        self.kept: dict[int, str] = {}
+        self.is_whole = spec.row_count > 1 or self.lanes == 1  # rows are made of whole lanes
+
+    # ---- the kernel
+
+    def kernel(self) -> CudaKernel:
+        b, text, team, spec = self.b, self.text, self.team, self.spec
+        text.integer("n", spec.row_size)
+        self._declare_shared()
+        self._enter()
+        text.load_row_values()
+        for i in self.kept_in:
+            self.kept[i] = b.fresh(f"v{i}_kept")
+            kind = self._kept_type(i)
+            kind = f"Lanes<{kind}, {self.lanes}>" if self.lanes > 1 else kind
+            count = f"[{team.steps}]" if team.steps > 1 else ""
+            b.statement(f"{kind} {self.kept[i]}{count};")
+        if team.steps == 1:
+            b.statement(f"const {text.index} j = {self._first('threadIdx.x')};")
+        for number in range(self.needs.last + 1):
+            text.compute_row_values(number)
+            self._pass(number)
+        text.compute_row_values(self.needs.last + 1)
+        self._store_rows()
+        return self._launched()
+
+    def _kept_type(self, i: int) -> str:
+        dtype = self.spec.dtype_of(i)
+        return type_name(memory_type(dtype) if i < self.needs.first else held_type(dtype))
+
+    def _enter(self) -> None:
+        """Emit which row a thread works on, and whether it is one that no other thread has."""
+        b, text, team, spec = self.b, self.text, self.team, self.spec
+        self.inside = ""
+        if not spec.rows:
+            text.enter_row("0")
+            return
+        index, kind = text.index, team.kind
+        if kind == "columns":
+            columns = spec.shape[spec.rows - 1]
+            text.integer("columns", columns)
+            b.statement(f"const {index} column = {COLUMNS} * {self._wide('x')} + threadIdx.x;")
+            b.statement("const bool inside = column < columns;")
+            self.inside = "inside"
+            last = f"i{spec.rows - 1}"
+            b.statement(f"const {index} {last} = inside ? column : columns - 1;")
+            indices = {spec.rows - 1: last}
+            outer = list(range(spec.rows - 1))
+            if outer:
+                block = "blockIdx.y" if team.parts > 1 else "blockIdx.z * gridDim.y + blockIdx.y"
+                b.statement(f"const {index} row = {block};")
+                text.integer("rows", prod(spec.shape[: spec.rows - 1]))
+                b.statement("if (row >= rows) return;")
+                indices |= text.row_indices("row", outer)
+            text.starts_of(indices)
+            return
+        if kind == "warp":
+            text.integer("rows", spec.row_count)
+            place = f"{self._wide('x')} * blockDim.y + threadIdx.y"
+            b.statement(f"const {index} line = {place};")
+            b.statement("const bool inside = line < rows;")
+            b.statement(f"const {index} row = inside ? line : rows - 1;")
+            self.inside = "inside"
+        elif kind == "block":
+            b.statement(f"const {index} row = blockIdx.x;")
+        else:
+            b.statement(f"const {index} row = blockIdx.y;")
+        text.enter_row("row")
+
+    def _wide(self, axis: str) -> str:
+        return f"i64(blockIdx.{axis})" if self.text.long else f"blockIdx.{axis}"
+
+    # ---- one pass
+
+    def _pass(self, number: int) -> None:
+        b, text = self.b, self.text
+        reductions = self.needs.reductions(number)
+        held: dict[int, str] = {}
+        for i, value in reductions.items():
+            held[i] = b.fresh(f"{value.primitive.name.rstrip('_')}{i}")
+            kind = type_name(held_type(text.accumulated(value)))
+            b.statement(f"{kind} {held[i]} = {text.combination(value)}::identity();")
+        with self._visited() as visit:
+            self._visit(number, visit, reductions, held)
+        for i, value in reductions.items():
+            b.statement(f"{held[i]} = {self._across(value, held[i])};")
+        if self.team.parts > 1:
+            self._combine_parts(reductions, held)
+        for i, value in reductions.items():
+            text.row_values[i] = text.reduced(value, held[i])
+
+    def _first(self, thread: str) -> str:
+        """Return the text of the first point that a thread takes."""
+        if self.lanes == 1:
+            return thread
+        return f"{self.lanes} * ({thread})" if " " in thread else f"{self.lanes} * {thread}"
+
+    @contextmanager
+    def _visited(self) -> Iterator[str]:
+        """Emit the loop of a thread over its lanes; yield the number of the kept lanes."""
+        b, team, index = self.b, self.team, self.text.index
+        thread = "threadIdx.y" if team.kind == "columns" else "threadIdx.x"
+        with ExitStack() as blocks:
+            if team.steps:
+                if team.steps > 1:
+                    b.statement("#pragma unroll")
+                    head = f"for (int step = 0; step < {team.steps}; ++step)"
+                    blocks.enter_context(b.within(head))
+                    place = self._first(f"{thread} + {team.threads} * step")
+                    b.statement(f"const {index} j = {place};")
+                blocks.enter_context(b.within("if (j < n)"))
+                yield "[step]" if team.steps > 1 else ""
+                return
+            step, first, end = team.threads * self.lanes, self._first(thread), "n"
+            if team.parts > 1:
+                self.text.integer("part", team.part)
+                axis = "z" if team.kind == "columns" else "x"
+                b.statement(f"const {index} begin = {self._wide(axis)} * part;")
+                b.statement(f"const {index} end = begin + part < n ? begin + part : n;")
+                first, end = f"begin + {first}", "end"
+            b.statement("#pragma unroll 4")
+            head = f"for ({index} j = {first}; j < {end}; j += {step})"
+            blocks.enter_context(b.within(head))
+            yield ""
+
+    def _visit(
+        self, number: int, step: str, reductions: dict[int, Reduce], held: dict[int, str]
+    ) -> None:
+        """Emit lanes of points of a pass: what it needs, its reductions and its stores."""
+        b, text, needs, spec, lanes = self.b, self.text, self.needs, self.spec, self.lanes
+        read = {i for i in self.kept if self.kept_in[i] < number}
+        wanted = needs.wanted(number, read)
+        arrays = {i: f"{self.kept[i]}{step}" for i in wanted if i in self.kept}
+        guarded = not self.is_whole
+        if guarded:
+            b.statement(f"const int left = n - j < {lanes} ? n - j : {lanes};")
+        for i in wanted:
+            if i < needs.first and i not in read and text.is_wide(spec.loads[i]):
+                self._load_lanes(i, arrays, guarded)
+        results: dict[int, str] = {}
+        due = [(s, i) for s, i in needs.stored(rows=False) if needs.passes[i] == number]
+        for s, _ in due:
+            if text.is_wide(spec.stores[s]):
+                results[s] = b.fresh(f"y{s}_lanes")
+                kind = type_name(memory_type(spec.stores[s].dtype))
+                b.statement(f"Lanes<{kind}, {lanes}> {results[s]};")
+        with ExitStack() as blocks:
+            point, lane = "j", ""
+            if lanes > 1:
+                b.statement("#pragma unroll")
+                blocks.enter_context(b.within(f"for (int lane = 0; lane < {lanes}; ++lane)"))
+                point, lane = "j + lane", "[lane]"
+                if guarded:
+                    b.statement("if (lane >= left) break;")
+            known: dict[int, Typed] = dict(text.row_values)
+            for i in wanted:
+                known[i] = self._value(i, read, arrays, known, point, lane)
+                if i in self.kept and i not in read and not self._is_loaded_wide(i):
+                    value = self._kept_value(i, known[i])
+                    b.statement(f"{arrays[i]}{lane} = {{0}};", value)
+            for i, value in reductions.items():
+                self._accumulate(value, held[i], known[value.operand])
+            for s, i in due:
+                if s in results:
+                    b.statement(f"{results[s]}[lane] = {{0}};", text.o.stored(known[i]))
+                    continue
+                with ExitStack() as only:
+                    if self.inside:
+                        only.enter_context(b.within(f"if ({self.inside})"))
+                    text.store(s, known[i], point)
+        self._store_lanes(results, guarded)
+
+    def _is_loaded_wide(self, i: int) -> bool:
+        return i < self.needs.first and self.text.is_wide(self.spec.loads[i])
+
+    def _load_lanes(self, i: int, arrays: dict[int, str], guarded: bool) -> None:
+        b, text = self.b, self.text
+        load = self.spec.loads[i]
+        place = text.place(load, "j")
+        some = ", left" if guarded else ""
+        function = "load_first_lanes" if guarded else "load_lanes"
+        call = f"{function}<{self.lanes}>({text.pointers[i]}, {place}{some})"
+        if guarded:
+            whole = f"load_lanes<{self.lanes}>({text.pointers[i]}, {place})"
+            call = f"left == {self.lanes} ? {whole} : {call}"
+        if i in arrays:
+            b.statement(f"{arrays[i]} = {call};")
+            return
+        arrays[i] = b.fresh(f"v{i}_lanes")
+        kind = type_name(memory_type(load.dtype))
+        b.statement(f"const Lanes<{kind}, {self.lanes}> {arrays[i]} = {call};")
+
+    def _store_lanes(self, results: dict[int, str], guarded: bool) -> None:
+        b, text = self.b, self.text
+        with ExitStack() as only:
+            if self.inside and results:
+                only.enter_context(b.within(f"if ({self.inside})"))
+            for s, name in results.items():
+                place = text.place(self.spec.stores[s], "j")
+                if guarded:
+                    some = f"store_first_lanes({text.outputs[s]}, {place}, {name}, left);"
+                    with b.within(f"if (left < {self.lanes})"):
+                        b.statement(some)
+                    with b.within("else"):
+                        b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
+                else:
+                    b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
+
+    def _value(
+        self,
+        i: int,
+        read: set[int],
+        arrays: dict[int, str],
+        known: dict[int, Typed],
+        point: str,
+        lane: str,
+    ) -> Typed:
+        """Return a value at a point: from kept or loaded lanes, from memory, or computed."""
+        text, spec = self.text, self.spec
+        dtype = spec.dtype_of(i)
+        if i in read or (i in arrays and self._is_loaded_wide(i)):
+            is_load = i < self.needs.first
+            held = memory_type(dtype) if is_load else held_type(dtype)
+            element = self.b.expression(held, f"{arrays[i]}{lane}")
+            if is_load:
+                return text.o.loaded(self.b.named(element, f"v{i}"), dtype)
+            return Typed(element, dtype)
+        if i < self.needs.first:
+            return text.load(i, point)
+        return text.computed(i, known)
+
+    def _kept_value(self, i: int, x: Typed) -> Value:
+        return self.text.o.stored(x) if i < self.needs.first else x.value
+
+    def _accumulate(self, value: Reduce, name: str, x: Typed) -> None:
+        dtype = self.text.accumulated(value)
+        combined = self.text.o.cast(x, dtype) if x.dtype != dtype else x
+        struct = self.text.combination(value)
+        self.b.statement(f"{name} = {struct}::combine({name}, {{0}});", combined.value)
+
+    # ---- across threads
+
+    def _across(self, value: Reduce, name: str) -> str:
+        struct, threads = self.text.combination(value), self.team.threads
+        if self.team.kind == "warp":
+            return f"over_warp<{struct}, {threads}>({name})"
+        function = "over_columns" if self.team.kind == "columns" else "over_block"
+        kind = held_type(self.text.accumulated(value))
+        return f"{function}<{struct}, {threads}>({name}, {self.shared[kind]})"
+
+    def _declare_shared(self) -> None:
+        """Declare memory through which the threads of a block combine values of each type."""
+        team = self.team
+        self.shared: dict[ScalarType, str] = {}
+        if team.kind == "warp":
+            return
+        room = COLUMNS * team.threads if team.kind == "columns" else team.threads // 32
+        for value in self.spec.values:
+            if isinstance(value, Reduce):
+                kind = held_type(self.text.accumulated(value))
+                if kind not in self.shared:
+                    self.shared[kind] = self.b.fresh("shared")
+                    self.b.statement(f"__shared__ {type_name(kind)} {self.shared[kind]}[{room}];")
+
+    def _combine_parts(self, reductions: dict[int, Reduce], held: dict[int, str]) -> None:
+        """Emit partial results of blocks, and their combination by the last block of a row."""
+        b, text, team, spec = self.b, self.text, self.team, self.spec
+        columns = team.kind == "columns"
+        width = COLUMNS if columns else 1
+        across = ceil_div(spec.shape[spec.rows - 1], COLUMNS) if columns else spec.row_count
+        tiles = across * prod(spec.shape[: spec.rows - 1]) if columns else across
+        tile = "(blockIdx.y * gridDim.x + blockIdx.x)" if columns else "blockIdx.y"
+        axis, thread = ("z", "threadIdx.y") if columns else ("x", "threadIdx.x")
+        place = f"i64({tile}) * gridDim.{axis}"
+        lane = " + threadIdx.x" if columns else ""
+        partial: dict[int, str] = {}
+        for i, value in reductions.items():
+            kind = held_type(text.accumulated(value))
+            size = tiles * team.parts * width * max(1, kind.bits // 8)
+            partial[i] = text.scratch(f"partial{i}", type_name(kind), Scratch(size))
+        counters = text.scratch("finished", "u32", Counters(tiles))
+        times = f" * {width}" if columns else ""
+        with b.within(f"if ({thread} == 0)"):
+            for i in reductions:
+                at = f"({place} + blockIdx.{axis}){times}{lane}"
+                b.statement(f"AD_ST(&{partial[i]}[{at}], {held[i]});")
+        flag = b.fresh("is_last")
+        b.statement(f"__shared__ u32 {flag};")
+        counter = f"&{counters}[{tile}]"
+        b.statement(f"if (!is_last_block({counter}, gridDim.{axis}, &{flag})) return;")
+        for i, value in reductions.items():
+            b.statement(f"{held[i]} = {text.combination(value)}::identity();")
+        with b.within(f"for (int k = {thread}; k < gridDim.{axis}; k += {team.threads})"):
+            for i, value in reductions.items():
+                at = f"({place} + k){times}{lane}"
+                other = f"AD_LD(&{partial[i]}[{at}])"
+                struct = text.combination(value)
+                b.statement(f"{held[i]} = {struct}::combine({held[i]}, {other});")
+        for i, value in reductions.items():
+            b.statement(f"{held[i]} = {self._across(value, held[i])};")
+
+    # ---- rows
+
+    def _store_rows(self) -> None:
+        stored = self.needs.stored(rows=True)
+        if not stored:
+            return
+        thread = "threadIdx.y" if self.team.kind == "columns" else "threadIdx.x"
+        also = f" && {self.inside}" if self.inside else ""
+        with self.b.within(f"if ({thread} == 0{also})"):
+            for s, i in stored:
+                self.text.store(s, self.text.row_values[i], "0")
+
+    def _launched(self) -> CudaKernel:
+        team, spec = self.team, self.spec
+        rows = spec.row_count
+        reductions = sum(isinstance(value, Reduce) for value in spec.values)
+        if team.kind == "warp":
+            height = THREADS // team.threads
+            about = f"x: {team.threads} threads for the points of a row; y: rows"
+            grid, block = (ceil_div(rows, height), 1, 1), (team.threads, height, 1)
+            return self.text.kernel(about, THREADS, grid, block)
+        if team.kind == "columns":
+            width = ceil_div(spec.shape[spec.rows - 1], COLUMNS)
+            outer = prod(spec.shape[: spec.rows - 1])
+            deep = 1 if team.parts > 1 else ceil_div(outer, MOST_BLOCKS)
+            grid = (width, ceil_div(outer, deep), team.parts if team.parts > 1 else deep)
+            about = f"x: {COLUMNS} neighbouring rows; y: points" + (
+                "; z: parts of rows" if team.parts > 1 else ""
+            )
+            block = (COLUMNS, team.threads, 1)
+            threads = COLUMNS * team.threads
+        else:
+            threads, block = team.threads, (team.threads, 1, 1)
+            is_divided = team.kind == "grid"
+            grid = (team.parts, rows, 1) if is_divided else (rows, 1, 1)
+            about = "x: points of a row" if not is_divided else "x: parts of a row; y: rows"
+        shared = f"two barriers for each of {reductions} reductions, met by every thread"
+        return self.text.kernel(f"{about}\n{shared}", threads, grid, block)

@@ -1,0 +1,397 @@
+"""The text that all shapes of CUDA kernels share: parameters, places of elements, values.
+
+`KernelText` grows the body of one kernel. Points are visited `lanes` at a time: neighbouring
+elements of one row, read and written by one instruction where the operands allow it.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+from collections.abc import Sequence
+from os.path import basename
+from typing import Any
+
+import numpy as np
+
+from autodiff.base.source_info import VALUES, file_and_line, sweep_of
+from autodiff.codegen.cuda_builder import CudaBuilder, type_name
+from autodiff.codegen.cuda_launch import (
+    Counters,
+    CudaKernel,
+    Divisor,
+    Extents,
+    Integer,
+    OperandNumber,
+    OperandPointer,
+    OutputPointer,
+    Parameter,
+    Scratch,
+)
+from autodiff.codegen.cuda_operations import CudaOperations
+from autodiff.codegen.kernel_needs import Needs
+from autodiff.codegen.operations import Typed, held_type, memory_type
+from autodiff.codegen.scalar_types import Value
+from autodiff.ir.graph import Literal
+from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
+from autodiff.schedule.target import Target
+
+#: Elements from which on indices have 64 bits.
+LONG = 1 << 31
+
+#: Characters of the user's line that a comment shows.
+_SHOWN = 72
+
+#: Names of sizes and indices.
+_OWN_NAMES = ("i", "j", "k", "n", "row", "rows", "lane", "left", "step")
+
+_ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?::[^=]*)?=[^=]")
+
+
+def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
+    """Return how many neighbouring points a thread takes at a time.
+
+    As many as fill 16 bytes of the widest type, if all arrays that lie next to each other in memory
+    along a row can be read so: each row must begin at a multiple of that.
+    """
+    known = Needs(spec).in_rows
+    flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
+    written = [x for x in spec.stores if x.strides and x.strides[-1] == 1]
+    everything: list[Load | Store] = [*flat, *written]
+    if not aligned or not everything:
+        return 1
+    lanes = min(target.lanes(x.dtype) for x in everything)
+    if spec.row_count > 1 and spec.row_size % lanes:
+        return 1
+    for x in everything:
+        offset = x.offset if isinstance(x, Load) else 0
+        if offset % lanes or any(stride % lanes for stride in x.strides[: spec.rows]):
+            return 1
+    return lanes
+
+
+def is_long(spec: KernelSpec) -> bool:
+    """Return whether indices or places of elements need 64 bits."""
+    total = spec.row_count * spec.row_size
+    for x in (*spec.loads, *spec.stores):
+        offset = x.offset if isinstance(x, Load) else 0
+        reach = sum(abs(s) * (n - 1) for s, n in zip(x.strides, spec.shape, strict=True))
+        total = max(total, reach + abs(offset))
+    return total >= LONG - (1 << 20)  # a grid may reach beyond the points
+
+
+class KernelText:
+    """The body of one kernel as it grows.
+
+    Args:
+        spec: a kernel whose points are one axis, the last.
+        target: the GPU.
+        name: the kernel's name.
+        numbers: operands without axes that are given by value.
+        lanes: points that a thread takes at a time.
+    """
+
+    def __init__(
+        self, spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], lanes: int
+    ) -> None:
+        self.spec = spec
+        self.name = name
+        self.numbers = numbers
+        self.lanes = lanes
+        self.long = is_long(spec)
+        self.index = "i64" if self.long else "i32"
+        self.b = CudaBuilder(target, (name, *_OWN_NAMES))
+        self.o = CudaOperations(self.b)
+        self.b.contract = True
+        self.needs = Needs(spec)
+        self.parameters: list[tuple[str, Parameter]] = []
+        self.strides: dict[int, str] = {}
+        self.structs: dict[str, str] = {}
+        self.pointers = [self._operand(load) for load in spec.loads]
+        self.outputs = [self._output(k, store) for k, store in enumerate(spec.stores)]
+        self.starts: dict[tuple[int, ...], str] = {}
+        self.row_values: dict[int, Typed] = {}
+        self._names = _names(spec)
+        self._line: Any = None
+
+    # ---- parameters
+
+    def _given(self, declaration: str, parameter: Parameter) -> str:
+        """Add a parameter, unless it is there, and return its name."""
+        for known, other in self.parameters:
+            if other == parameter and not isinstance(parameter, Scratch | Counters):
+                return known.rpartition(" ")[2]
+        self.parameters.append((declaration, parameter))
+        return declaration.rpartition(" ")[2]
+
+    def _operand(self, load: Load) -> str:
+        kind, operand = type_name(memory_type(load.dtype)), load.operand
+        if operand in self.numbers:
+            parameter: Parameter = OperandNumber(operand)
+            return self._given(f"const {kind} {self.b.fresh(f'x{operand}')}", parameter)
+        parameter = OperandPointer(operand, load.offset * load.dtype.itemsize)
+        if all(parameter != other for _, other in self.parameters):
+            name = self.b.fresh(f"x{operand}")
+            self.parameters.append((f"const {kind}* __restrict__ {name}", parameter))
+        return self._given("", parameter)
+
+    def _output(self, k: int, store: Store) -> str:
+        kind = type_name(memory_type(store.dtype))
+        name = self.b.fresh(f"y{k}")
+        return self._given(f"{kind}* __restrict__ {name}", OutputPointer(k))
+
+    def integer(self, name: str, value: int) -> str:
+        """Return the name of a parameter of the indices' type."""
+        parameter = Integer(value, 64 if self.long else 32)
+        self.parameters.append((f"const {self.index} {name}", parameter))
+        return name
+
+    def stride(self, value: int) -> str:
+        """Return the text of a stride: equal ones are one parameter."""
+        if value in (0, 1):
+            return str(value)
+        if value not in self.strides:
+            self.strides[value] = self.integer(self.b.fresh(f"s{len(self.strides)}"), value)
+        return self.strides[value]
+
+    def divisor(self, size: int) -> str:
+        """Return the name of a size to divide by."""
+        parameter = Divisor(size)
+        for declaration, other in self.parameters:
+            if other == parameter:
+                return declaration.rpartition(" ")[2]
+        name = self.b.fresh(f"d{sum(isinstance(p, Divisor) for _, p in self.parameters)}")
+        self.parameters.append((f"const Divisor {name}", parameter))
+        return name
+
+    def scratch(self, stem: str, kind: str, parameter: Scratch | Counters) -> str:
+        """Return the name of memory of the kernel's own."""
+        name = self.b.fresh(stem)
+        self.parameters.append((f"{kind}* {name}", parameter))
+        return name
+
+    # ---- where elements are
+
+    def enter_row(self, row: str) -> None:
+        """Work out where the row begins in every array."""
+        self.starts_of(self.row_indices(row, range(self.spec.rows)))
+
+    def row_indices(self, row: str, axes: Sequence[int]) -> dict[int, str]:
+        """Return the index along each of some axes, of which `row` counts all places."""
+        indices: dict[int, str] = {}
+        rest, b = row, self.b
+        for axis in reversed(axes[1:]):
+            size = self.spec.shape[axis]
+            index, before = b.fresh(f"i{axis}"), b.fresh("q")
+            if self.long:
+                over = self.integer(b.fresh(f"n{axis}"), size)
+                b.statement(f"const i64 {before} = {rest} / {over};")
+                b.statement(f"const i64 {index} = {rest} - {before} * {over};")
+            else:
+                over = self.divisor(size)
+                b.statement(f"const i32 {before} = quotient({rest}, {over});")
+                b.statement(f"const i32 {index} = {rest} - {before} * {over}.size;")
+            indices[axis], rest = index, before
+        if axes:
+            indices[axes[0]] = rest
+        return indices
+
+    def starts_of(self, indices: dict[int, str]) -> None:
+        """Emit the first element's place for every way of going through rows."""
+        for x in (*self.spec.loads, *self.spec.stores):
+            key = x.strides[: self.spec.rows]
+            if key in self.starts:
+                continue
+            terms = []
+            for axis, stride in enumerate(key):
+                if stride and axis in indices:
+                    by = self.stride(stride)
+                    terms.append(indices[axis] if by == "1" else f"{indices[axis]} * {by}")
+            if not terms:
+                self.starts[key] = ""
+            elif len(terms) == 1 and " " not in terms[0]:
+                self.starts[key] = terms[0]
+            else:
+                name = self.b.fresh("at")
+                self.b.statement(f"const {self.index} {name} = {' + '.join(terms)};")
+                self.starts[key] = name
+
+    def place(self, x: Load | Store, point: str) -> str:
+        """Return the index of an array's element at a point of the row."""
+        start, stride = self.starts[x.strides[: self.spec.rows]], x.strides[-1]
+        term = ""
+        if stride == 1:
+            term = point
+        elif stride:
+            inside = f"({point})" if " " in point else point
+            term = f"{inside} * {self.stride(stride)}"
+        return " + ".join(part for part in (start, term) if part) or "0"
+
+    # ---- values
+
+    def load(self, i: int, point: str) -> Typed:
+        """Return a loaded element at a point."""
+        load = self.spec.loads[i]
+        held, pointer = memory_type(load.dtype), self.pointers[i]
+        if load.operand in self.numbers:
+            return self.o.loaded(Value(pointer, held), load.dtype)
+        text = f"AD_LD(&{pointer}[{self.place(load, point)}])"
+        value = self.b.named(self.b.expression(held, text), f"v{i}")
+        return self.o.loaded(value, load.dtype)
+
+    def load_row_values(self) -> None:
+        """Load what is read once a row."""
+        for i in range(len(self.spec.loads)):
+            if self.needs.in_rows[i]:
+                self.row_values[i] = self.load(i, "0")
+
+    def compute_row_values(self, number: int) -> None:
+        """Emit the values in rows that are known by a pass."""
+        for i, value in enumerate(self.spec.values, self.needs.first):
+            is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
+            if isinstance(value, Compute) and is_due and i not in self.row_values:
+                self.row_values[i] = self.computed(i, self.row_values)
+
+    def computed(self, i: int, known: dict[int, Typed]) -> Typed:
+        """Return a computed value, after a comment with the user's line if it is another one."""
+        value = self.spec.values[i - self.needs.first]
+        assert isinstance(value, Compute) and value.primitive.lower is not None
+        self.comment(value.source)
+        operands = [
+            self.o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+            for x in value.operands
+        ]
+        result = value.primitive.lower(self.o, *operands, **dict(value.params))
+        name = self._names.get(i)
+        if name is None or result.number is not None:
+            return result
+        return Typed(self.b.named(result.value, name), result.dtype)
+
+    def comment(self, source: Any) -> None:
+        """Append a comment with a place of the user's program, unless it is the last one."""
+        described = _described(source)
+        if described and described != self._line:
+            self.b.comment(described)
+        self._line = described
+
+    def store(self, k: int, x: Typed, point: str) -> None:
+        """Write an element of an output at a point."""
+        place = self.place(self.spec.stores[k], point)
+        self.b.statement(f"AD_ST(&{self.outputs[k]}[{place}], {{0}});", self.o.stored(x))
+
+    def is_wide(self, x: Load | Store) -> bool:
+        """Return whether lanes of an array are neighbours in memory."""
+        return self.lanes > 1 and x.strides[-1] == 1
+
+    def is_costly(self, i: int) -> bool:
+        """Return whether a value at points is rather kept than loaded or computed again."""
+        if i < self.needs.first:
+            return True
+        value = self.spec.values[i - self.needs.first]
+        assert isinstance(value, Compute) and value.primitive.lower is not None
+        b = CudaBuilder(self.b.target)
+        operands = []
+        for x in value.operands:
+            dtype = x.aval.dtype if isinstance(x, Literal) else self.spec.dtype_of(x)
+            operands.append(Typed(Value("x", held_type(dtype)), dtype))
+        value.primitive.lower(CudaOperations(b), *operands, **dict(value.params))
+        return b.is_costly
+
+    # ---- reductions
+
+    def accumulated(self, value: Reduce) -> np.dtype:
+        """Return the type in which a reduction is made: 16-bit floats are combined in 32 bits."""
+        narrow = memory_type(value.dtype).bits < held_type(value.dtype).bits
+        return np.dtype(np.float32) if narrow else value.dtype
+
+    def combination(self, value: Reduce) -> str:
+        """Return the name of the struct with a reduction's `identity` and `combine`."""
+        dtype = self.accumulated(value)
+        name = f"{value.primitive.name}_{dtype.name}"
+        if name not in self.structs:
+            combine, identity = value.primitive.combine, value.primitive.identity
+            assert combine is not None and identity is not None
+            b = CudaBuilder(self.b.target, ("x", "y"))
+            o, held = CudaOperations(b), held_type(dtype)
+            pair = [Typed(Value(x, held), dtype) for x in "xy"]
+            b.statement("return {0};", combine(o, *pair).value)
+            b.functions = self.b.functions
+            number = o.constant(identity(value.dtype).item(), dtype).value.text
+            kind = type_name(held)
+            self.structs[name] = "\n".join(
+                [
+                    f"struct {name} {{",
+                    f"  static __device__ {kind} identity() {{ return {number}; }}",
+                    f"  static __device__ {kind} combine({kind} x, {kind} y) {{",
+                    *b.rendered(2),
+                    "  }",
+                    "};",
+                ]
+            )
+        return name
+
+    def reduced(self, value: Reduce, name: str) -> Typed:
+        """Return the result of a reduction, which a variable of the accumulated type holds."""
+        dtype = self.accumulated(value)
+        return self.o.cast(Typed(Value(name, held_type(dtype)), dtype), value.dtype)
+
+    # ---- the kernel
+
+    def kernel(self, about: str, threads: int, grid: Extents, block: Extents) -> CudaKernel:
+        """Return the kernel of what has been emitted.
+
+        Args:
+            about: lines that say how threads are mapped, what memory they share, what they meet.
+            threads: how many a block has at most.
+            grid: number of blocks.
+            block: number of threads of a block.
+        """
+        declared = ",\n    ".join(declaration for declaration, _ in self.parameters)
+        lines = [
+            *[f"// {line}" for line in str(self.spec).split("\n")],
+            *[f"// {line}" for line in about.split("\n")],
+            f'extern "C" __global__ void __launch_bounds__({threads})',
+            f"{self.name}({declared}) {{",
+            *self.b.rendered(1),
+            "}",
+            "",
+        ]
+        given = tuple([parameter for _, parameter in self.parameters])
+        definitions = (*self.b.functions.values(), *self.structs.values())
+        return CudaKernel(self.name, definitions, "\n".join(lines), given, grid, block)
+
+
+def _described(source: Any) -> str:
+    """Return `file.py:12: y = x * x` of a place, and the sweep if it is one of a derivative."""
+    if source is None:
+        return ""
+    filename, number = file_and_line(source)
+    sweep = sweep_of(source)
+    kind = "" if sweep in (None, VALUES) else f" ({sweep})"
+    text = linecache.getline(filename, number).strip()
+    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
+    return f"{basename(filename)}:{number}{kind}" + (f": {text}" if text else "")
+
+
+def _names(spec: KernelSpec) -> dict[int, str]:
+    """Return names of values: what the user's program assigns the last value of a line to."""
+    last: dict[Any, int] = {}
+    for i, value in enumerate(spec.values, len(spec.loads)):
+        if value.source is not None and sweep_of(value.source) in (None, VALUES):
+            last[file_and_line(value.source)] = i
+    names = {}
+    for (filename, number), i in last.items():
+        found = _ASSIGNMENT.match(linecache.getline(filename, number))
+        if found is not None:
+            names[i] = found.group(1)
+    return names
+
+
+def ceil_div(n: int, d: int) -> int:
+    """Return n / d rounded up."""
+    return -(-n // d)
+
+
+def power_of_two(n: int) -> int:
+    """Return the least power of 2 that is not below n."""
+    return 1 << max(0, n - 1).bit_length()

@@ -1,0 +1,55 @@
+"""Which equations become kernels on a GPU, and the text of these for any architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autodiff.base import dtypes
+from autodiff.base.settings import settings
+from autodiff.codegen.array_program import emit_array_program
+from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text
+from autodiff.ir.graph import Eqn, Graph
+from autodiff.ir.held import held_graphs
+from autodiff.runtime.cpu_kernels import can_emit
+from autodiff.schedule.fuse import Schedule, fuse, kernel
+from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
+from autodiff.schedule.target import Target
+
+
+def schedule_for_cuda(graph: Graph) -> Schedule:
+    """Return a simplified graph with kernels for a GPU."""
+    return fuse(graph, why_not_computed, can_emit, unite=not settings().no_fusion)
+
+
+def why_not_computed(eqn: Eqn) -> str | None:
+    """Return why no kernel for a GPU computes an equation, None if one can."""
+    primitive = eqn.primitive
+    if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
+        return f"{primitive.name} is over no elements"
+    if primitive.combine is None:
+        return why_not_lowered(eqn)
+    for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
+        if dtypes.kind(dtype) not in LOWERED_KINDS:
+            return f"{primitive.name} is on {dtype}, which kernels do not hold"
+    return None
+
+
+def cuda_sources(graph: Graph, target: Target) -> list[str]:
+    """Return the texts that a simplified graph becomes for a GPU: the program, its kernels.
+
+    Those of held graphs follow, each beginning with a line that says whose it is.
+    """
+    graph = schedule_for_cuda(graph).graph
+    texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
+    specs = [eqn.params["spec"] for eqn in graph.eqns if eqn.primitive is kernel]
+    kernels = [emit_kernel(spec, target, f"kernel_{i}") for i, spec in enumerate(specs)]
+    texts.append(kernels_text(kernels))
+    for eqn in graph.eqns:
+        for held in held_graphs(eqn):
+            texts.append(f"# held by {eqn.primitive.name}")
+            texts += cuda_sources(held, target)
+    return texts
+
+
+def _unused(*arguments: Any) -> Any:
+    raise AssertionError("a program that is shown is not run")

@@ -1,0 +1,200 @@
+// What generated kernels are written with. It includes nothing, so it costs a compiler little:
+// names of integer types, lanes of neighbouring elements, 16-bit floats, combinations over the
+// threads of a warp and of a block.
+//
+// All memory of kernels is read and written by AD_LD and AD_ST. What has no C++ (inline PTX) has a
+// twin in C++, for compilers of processors, under AUTODIFF_EMULATOR.
+
+typedef signed char i8;
+typedef short i16;
+typedef int i32;
+typedef long long i64;
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define AD_INF_F32 __uint_as_float(0x7f800000u)
+#define AD_NAN_F32 __uint_as_float(0x7fc00000u)
+#define AD_INF_F64 __longlong_as_double(0x7ff0000000000000ll)
+#define AD_NAN_F64 __longlong_as_double(0x7ff8000000000000ll)
+
+#ifndef AD_LD
+#define AD_LD(pointer) (*(pointer))
+#define AD_ST(pointer, value) (*(pointer) = (value))
+#endif
+
+// ---- lanes: neighbouring elements, read and written by one instruction of at most 16 bytes
+
+template <class T, int count>
+struct alignas(sizeof(T) * count) Lanes {
+  T at[count];
+  __device__ T& operator[](int k) { return at[k]; }
+  __device__ const T& operator[](int k) const { return at[k]; }
+};
+
+// Return elements i to i + count - 1; the first one's address is a multiple of their size.
+template <int count, class T>
+inline __device__ Lanes<T, count> load_lanes(const T* pointer, i64 i) {
+  return AD_LD((const Lanes<T, count>*)(pointer + i));
+}
+
+// Return the first `left` of these elements, then zeros.
+template <int count, class T>
+inline __device__ Lanes<T, count> load_first_lanes(const T* pointer, i64 i, int left) {
+  Lanes<T, count> lanes = {};
+#pragma unroll
+  for (int k = 0; k < count; ++k) {
+    if (k < left) lanes[k] = AD_LD(&pointer[i + k]);
+  }
+  return lanes;
+}
+
+template <class T, int count>
+inline __device__ void store_lanes(T* pointer, i64 i, const Lanes<T, count>& lanes) {
+  AD_ST((Lanes<T, count>*)(pointer + i), lanes);
+}
+
+template <class T, int count>
+inline __device__ void store_first_lanes(T* pointer, i64 i, const Lanes<T, count>& lanes, int left) {
+#pragma unroll
+  for (int k = 0; k < count; ++k) {
+    if (k < left) AD_ST(&pointer[i + k], lanes[k]);
+  }
+}
+
+// ---- indices
+
+// A divisor and what takes the place of dividing by it: n / size is (n * magic >> 32) + n >> shift
+// for n below 2**31 (Granlund and Montgomery, Division by invariant integers using multiplication,
+// PLDI 1994, figure 4.1, with a multiplier of 33 bits whose highest bit is the sum).
+struct Divisor {
+  u32 size, magic, shift;
+};
+
+inline __device__ u32 quotient(u32 n, const Divisor& d) {
+  return (__umulhi(n, d.magic) + n) >> d.shift;
+}
+
+// ---- 16-bit floats: their bits, and 32-bit floats of the same value
+
+#ifdef AUTODIFF_EMULATOR
+
+inline __device__ float half_value(u16 bits) {
+  const u32 placed = u32(bits & 0x7fff) << 13;
+  // Shifted into place the exponent is too small by 127 - 15 = 112.
+  const float finite = __uint_as_float(placed) * 0x1p112f;
+  const float size = placed >= 0x0f800000u ? __uint_as_float(placed | 0x7f800000u) : finite;
+  return bits & 0x8000 ? -size : size;
+}
+
+inline __device__ u16 half_bits(float x) {
+  const u32 sign = __float_as_uint(x) >> 16 & 0x8000;
+  const float size = fabsf(x);
+  if (x != x) return u16(sign | 0x7e00);
+  if (size >= 65520.0f) return u16(sign | 0x7c00);
+  // Below 2**-14 float16 is a fixed point of 2**-24, the last place of numbers from 1/2 to 1.
+  if (size < 0x1p-14f) return u16(sign | (__float_as_uint(size + 0.5f) - 0x3f000000u));
+  const u32 bits = __float_as_uint(size);
+  return u16(sign | ((bits + 0xfff + (bits >> 13 & 1)) >> 13) - (112 << 10));
+}
+
+#else
+
+inline __device__ float half_value(u16 bits) {
+  float value;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+  return value;
+}
+
+inline __device__ u16 half_bits(float x) {
+  u16 bits;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+}
+
+#endif
+
+inline __device__ float bfloat16_value(u16 bits) { return __uint_as_float(u32(bits) << 16); }
+
+inline __device__ u16 bfloat16_bits(float x) {
+#if !defined(AUTODIFF_EMULATOR) && __CUDA_ARCH__ >= 800
+  u16 bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+  return bits;
+#else
+  const u32 bits = __float_as_uint(x);
+  return x != x ? u16(0x7fc0) : u16((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+#endif
+}
+
+inline __device__ float round_to_half(float x) { return half_value(half_bits(x)); }
+inline __device__ float round_to_bfloat16(float x) { return bfloat16_value(bfloat16_bits(x)); }
+
+// ---- reductions: `R::combine` over threads, in an order that does not change from run to run
+
+inline __device__ bool shuffled(bool x, int mask) {
+  return __shfl_xor_sync(0xffffffffu, int(x), mask) != 0;
+}
+inline __device__ u8 shuffled(u8 x, int mask) {
+  return u8(__shfl_xor_sync(0xffffffffu, u32(x), mask));
+}
+inline __device__ u16 shuffled(u16 x, int mask) {
+  return u16(__shfl_xor_sync(0xffffffffu, u32(x), mask));
+}
+template <class T>
+inline __device__ T shuffled(T x, int mask) {
+  return __shfl_xor_sync(0xffffffffu, x, mask);
+}
+
+// Return, in each of `threads` neighbouring threads (a power of 2, at most 32), x of all of them
+// combined. Every thread of the warp must call it.
+template <class R, int threads, class T>
+inline __device__ T over_warp(T x) {
+#pragma unroll
+  for (int mask = threads / 2; mask > 0; mask /= 2) x = R::combine(x, shuffled(x, mask));
+  return x;
+}
+
+// Return, in each thread of a block of `threads` (a multiple of 32) along x, x of all combined.
+// `shared` has room for one T a warp. Two barriers, which every thread of the block must meet.
+template <class R, int threads, class T>
+inline __device__ T over_block(T x, T* shared) {
+  x = over_warp<R, 32>(x);
+  if (threadIdx.x % 32 == 0) AD_ST(&shared[threadIdx.x / 32], x);
+  __syncthreads();
+  x = AD_LD(&shared[0]);
+#pragma unroll
+  for (int warp = 1; warp < threads / 32; ++warp) x = R::combine(x, AD_LD(&shared[warp]));
+  __syncthreads();  // before the next one writes there
+  return x;
+}
+
+// Return, in each thread of a block of (32, threads), x of those of one threadIdx.x combined.
+// `shared` has room for one T a thread. Two barriers, which every thread of the block must meet.
+template <class R, int threads, class T>
+inline __device__ T over_columns(T x, T* shared) {
+  AD_ST(&shared[threadIdx.y * 32 + threadIdx.x], x);
+  __syncthreads();
+  x = AD_LD(&shared[threadIdx.x]);
+#pragma unroll
+  for (int row = 1; row < threads; ++row) {
+    x = R::combine(x, AD_LD(&shared[row * 32 + threadIdx.x]));
+  }
+  __syncthreads();  // before the next one writes there
+  return x;
+}
+
+// Return, in each thread of a block, whether the block is the last of `blocks` to get here. What
+// threads of the blocks have written before is then seen by all threads of the last one. The counter
+// is 0 before and after. `shared`: one u32. Two barriers, which every thread of the block must meet.
+inline __device__ bool is_last_block(u32* counter, u32 blocks, u32* shared) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0 && threadIdx.y == 0) {
+    AD_ST(shared, atomicInc(counter, blocks - 1) == blocks - 1);
+  }
+  __syncthreads();
+  __threadfence();
+  return AD_LD(shared);
+}

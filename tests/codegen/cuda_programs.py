@@ -1,0 +1,237 @@
+"""Programs whose kernels for GPUs are compiled and run in tests: one or more for every shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+import autodiff as ad
+from autodiff.codegen.cuda_kernels import emit_kernel
+from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.passes.pipeline import simplify
+from autodiff.runtime.cuda_kernels import schedule_for_cuda
+from autodiff.schedule.fuse import Schedule
+from autodiff.schedule.target import Target
+
+anp = ad.numpy
+F16, BF16, F32, F64 = np.float16, ml_dtypes.bfloat16, np.float32, np.float64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Program:
+    """A function and arguments to try it on.
+
+    `ulps`: units in the last place, of the largest result, that kernels may differ by from NumPy.
+    `wide`: whether kernels read and write 16 bytes at a time.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    ulps: float = 8.0
+    wide: bool = False
+
+
+def _array(*shape: int, dtype: Any = F32, low: float = -2.0, high: float = 2.0) -> Any:
+    random = np.random.default_rng(sum(shape))
+    return random.uniform(low, high, shape).astype(dtype)
+
+
+def chain(x, w):
+    h = np.sin(x) * np.exp(-x * x) + 2.0 * x
+    return np.cos(h) * h * w + np.where(h > 0, np.sqrt(np.abs(h)), h / (1.0 + h * h))
+
+
+def polynomial(x):
+    return ((x * 0.5 + 1.5) * x - 0.25) * x + 3.0
+
+
+def softmax(x, axis=-1):
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax(x):
+    shifted = x - np.max(x, axis=-1, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+
+
+def cross_entropy(x, target):
+    return -np.sum(target * log_softmax(x)) / x.shape[0]
+
+
+def layer_norm(x, gain, shift):
+    centred = x - np.mean(x, axis=-1, keepdims=True)
+    variance = np.mean(centred * centred, axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + 1e-5) * gain + shift
+
+
+def gelu(x):
+    return x * (1.0 + ad.scipy.special.erf(x * 0.7071067811865476)) * 0.5
+
+
+def adam(parameters, gradient, mean, square, rate):
+    mean = 0.9 * mean + 0.1 * gradient
+    square = 0.999 * square + 0.001 * gradient * gradient
+    return parameters - rate * mean / (np.sqrt(square) + 1e-8), mean, square
+
+
+def lorenz(x, y, z):
+    def slope(x, y, z):
+        return 10.0 * (y - x), x * (28.0 - z) - y, x * y - 8.0 / 3.0 * z
+
+    def moved(k, h):
+        return x + h * k[0], y + h * k[1], z + h * k[2]
+
+    first = slope(x, y, z)
+    second = slope(*moved(first, 0.005))
+    third = slope(*moved(second, 0.005))
+    fourth = slope(*moved(third, 0.01))
+    steps = zip(first, second, third, fourth, strict=True)
+    a, b, c = (0.01 / 6.0 * (p + 2.0 * (q + r) + s) for p, q, r, s in steps)
+    return x + a, y + b, z + c
+
+
+def sum_of_gradient(function: Callable[..., Any], *positions: int) -> Callable[..., Any]:
+    """Return the gradient of the sum of a function's results, weighted by their places."""
+
+    def weighted(*arguments: Any) -> Any:
+        result = function(*arguments)
+        weights = np.cos(np.arange(result.size, dtype=result.dtype)).reshape(result.shape)
+        return np.sum(result * weights)
+
+    return ad.grad(weighted, positions or 0)
+
+
+def integers(x, y):
+    return (x * 3 + y) // 7 % 5, (x << 2) ^ (y >> 1), np.minimum(x, y) & ~y
+
+
+def truths(x, y):
+    return (x < y) & (y > 0), np.isnan(x) | (x == y), ~(x >= y)
+
+
+def random_bits(key):
+    return ad.random.bits(key, (1000,))
+
+
+def normal(key):
+    return ad.random.normal(key, (1000,), F32)
+
+
+def mean_and_variance(x):
+    mean = np.mean(x, axis=1)
+    return mean, np.mean((x - mean[:, None]) ** 2, axis=1)
+
+
+KEY = np.array([17, 42], np.uint32)
+GAIN, SHIFT = _array(160), _array(160) + 1
+
+PROGRAMS: tuple[Program, ...] = (
+    # flat
+    Program("polynomial", polynomial, (_array(1001),), wide=True),
+    Program("chain", chain, (_array(4, 257), _array(4, 257)), wide=True),
+    Program("chain_float64", chain, (_array(999, dtype=F64), _array(999, dtype=F64)), wide=True),
+    Program("chain_float16", chain, (_array(515, dtype=F16), _array(515, dtype=F16)), wide=True),
+    Program("chain_bfloat16", chain, (_array(515, dtype=BF16), _array(515, dtype=BF16)), wide=True),
+    Program("half_to_single", lambda x, y: x.astype(F32) * y, (_array(77, dtype=F16), _array(77))),
+    Program("gradient_of_chain", sum_of_gradient(chain, 0, 1), (_array(321), _array(321)), ulps=16),
+    Program("integers", integers, (np.arange(-50, 51), np.arange(101) % 11 - 5), wide=True),
+    Program(
+        "small_integers",
+        integers,
+        (np.arange(200, dtype=np.uint8), np.arange(200, dtype=np.uint8)[::-1].copy() // 3),
+        wide=True,
+    ),
+    Program("truths", truths, (_array(130), _array(130)[::-1].copy()), wide=True),
+    Program("gelu", gelu, (_array(300),), wide=True),
+    Program("gradient_of_gelu", sum_of_gradient(gelu), (_array(300),), ulps=16),
+    Program(
+        "gamma_functions",
+        lambda x: ad.scipy.special.gammaln(x) + ad.scipy.special.digamma(x),
+        (_array(200, low=0.2, high=9.0),),
+    ),
+    Program(
+        "powers",
+        lambda x, y: np.power(x, y) + np.hypot(x, y) * np.arctan2(y, x),
+        (_array(200, low=0.1), _array(200)),
+    ),
+    Program(
+        "remainders", lambda x, y: (x % y, np.fmod(x, y), x // y), (_array(200), _array(200) + 3)
+    ),
+    Program(
+        "adam", adam, (*[_array(500 + i, low=0.1)[:500] for i in range(4)], F32(0.01)), wide=True
+    ),
+    Program("lorenz", lorenz, tuple(_array(400 + i)[:400] for i in range(3)), ulps=64, wide=True),
+    Program("random_bits", random_bits, (KEY,), ulps=0),
+    Program("random_normal", normal, (KEY,)),
+    Program("single_number", lambda x: np.exp(x) * 2.0, (np.array(0.5, F32),)),
+    # views and broadcasts
+    Program("bias", lambda x, b: np.tanh(x + b), (_array(33, 64), _array(64)), wide=True),
+    Program("scaled_rows", lambda x, c: x * c[:, None], (_array(33, 64), _array(33)), wide=True),
+    Program("outer", lambda x, y: x[:, None] * y, (_array(40), _array(52)), wide=True),
+    Program("odd_rows", lambda x, b: x + b, (_array(33, 7), _array(7))),
+    Program("four_axes", lambda x, b: x * b, (_array(3, 4, 5, 8), _array(4, 1, 8)), wide=True),
+    Program("transposed", lambda x, y: x.T + y, (_array(45, 70), _array(70, 45))),
+    Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(1000),)),
+    Program("reversed", lambda x: x[::-1] * x, (_array(1000),)),
+    Program("every_second", lambda x, y: x[::2] + y, (_array(1000), _array(500))),
+    # rows
+    Program("short_rows", lambda x: np.sum(x * x, axis=1), (_array(100, 3),)),
+    Program("rows_of_a_warp", lambda x: np.sum(np.exp(x), axis=1), (_array(21, 160),), wide=True),
+    Program("rows_of_a_block", lambda x: np.max(x * 2.0, axis=1), (_array(5, 5000),), wide=True),
+    Program("moments_of_long_rows", mean_and_variance, (_array(3, 40000),), wide=True),
+    Program("half_rows", lambda x: np.sum(x * x, axis=1), (_array(9, 200, dtype=F16),), wide=True),
+    Program("softmax", softmax, (_array(21, 1000),), wide=True),
+    Program("softmax_of_odd_rows", softmax, (_array(10, 77, dtype=F64),)),
+    Program("softmax_of_block_rows", softmax, (_array(4, 3000),), wide=True),
+    Program(
+        "gradient_of_softmax", sum_of_gradient(softmax), (_array(12, 160),), ulps=64, wide=True
+    ),
+    Program(
+        "gradient_of_cross_entropy",
+        ad.grad(cross_entropy),
+        (_array(12, 40), np.eye(12, 40, dtype=F32)),
+        ulps=64,
+        wide=True,
+    ),
+    Program("layer_norm", layer_norm, (_array(11, 160), GAIN, SHIFT), ulps=32, wide=True),
+    Program(
+        "gradient_of_layer_norm",
+        sum_of_gradient(layer_norm, 0, 1, 2),
+        (_array(11, 160), GAIN, SHIFT),
+        ulps=256,
+    ),
+    # columns
+    Program("columns", lambda x: np.sum(x * x, axis=0), (_array(70, 45),)),
+    Program("tall_columns", lambda x: np.max(np.abs(x), axis=0), (_array(3000, 9),)),
+    Program("middle_axis", lambda x: np.sum(x + 1.0, axis=1), (_array(3, 50, 40),)),
+    Program("softmax_of_columns", lambda x: softmax(x, 0), (_array(60, 33),)),
+    # everything
+    Program(
+        "sum_of_squares", lambda x, y: np.sum((x - y) ** 2), (_array(40000), _array(40001)[1:])
+    ),
+    Program("sum_of_few", lambda x: np.sum(x * x), (_array(700),), wide=True),
+    Program("largest", lambda x: np.max(x * 3.0), (_array(33333, dtype=F64),), wide=True),
+    Program("product", lambda x: np.prod(x + 1.0), (_array(40, low=0.1, high=0.3),), wide=True),
+    Program("any_and_all", lambda x: (np.any(x > 1.9), np.all(x < 3)), (_array(20000),), wide=True),
+    Program("sum_of_integers", lambda x: np.sum(x * x), (np.arange(30000),), wide=True),
+    Program("norm", lambda x: x / np.sqrt(np.sum(x * x)), (_array(900),), wide=True),
+)
+
+
+def schedule_of(program: Program) -> Schedule:
+    """Return the schedule of a program for GPUs."""
+    return schedule_for_cuda(simplify(ad.make_graph(program.function)(*program.arguments)))
+
+
+@cache
+def kernels_of(program: Program, target: Target) -> tuple[CudaKernel, ...]:
+    """Return the kernels of a program; their names begin with the program's."""
+    specs = schedule_of(program).kernels()
+    return tuple(emit_kernel(spec, target, f"{program.name}_{i}") for i, spec in enumerate(specs))
