@@ -61,7 +61,7 @@ $(STAMPS)/venv:
 # The first stamp installs the library, the others add what their targets need.
 $(STAMPS)/main: $(STAMPS)/venv pyproject.toml
 	@echo "Installing the library with its test and demo tools into $(VENV) (once; a minute or two)."
-	@$(INSTALL) --editable '.[test,demo]'
+	@$(INSTALL) --editable '.[test,test-cuda,demo]'
 	@touch $@
 
 $(STAMPS)/lint: $(STAMPS)/venv pyproject.toml

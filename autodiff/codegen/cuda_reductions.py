@@ -100,7 +100,7 @@ def team_of(spec: KernelSpec, target: Target, lanes: int) -> Team:
     chunks = ceil_div(points, lanes)
     kept = _kept_bytes(spec, needs)
     if points <= WARP_ROW:
-        threads = min(32, power_of_two(chunks))
+        threads = min(32, power_of_two(chunks)) if spec.rows else 32
         steps = power_of_two(ceil_div(chunks, threads))
         return Team("warp", threads, steps if _fits(steps * lanes, kept) else 0)
     if needs.last == 0 and rows < target.cores and points >= 2 * LEAST_PART:
@@ -482,7 +482,7 @@ class _Reductions:
         rows = spec.row_count
         reductions = sum(isinstance(value, Reduce) for value in spec.values)
         if team.kind == "warp":
-            height = THREADS // team.threads
+            height = THREADS // team.threads if spec.rows else 1
             about = f"x: {team.threads} threads for the points of a row; y: rows"
             grid, block = (ceil_div(rows, height), 1, 1), (team.threads, height, 1)
             return self.text.kernel(about, THREADS, grid, block)

@@ -39,6 +39,10 @@ from autodiff.schedule.target import Target
 #: Elements from which on indices have 64 bits.
 LONG = 1 << 31
 
+#: Points that a thread takes at a time at most: with 16 of one byte each there were too few
+#: registers for a division.
+MOST_LANES = 8
+
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
 
@@ -51,8 +55,8 @@ _ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?::[^=]*)?=[^=]")
 def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     """Return how many neighbouring points a thread takes at a time.
 
-    As many as fill 16 bytes of the widest type, if all arrays that lie next to each other in memory
-    along a row can be read so: each row must begin at a multiple of that.
+    As many as fill 16 bytes of the widest type, at most `MOST_LANES`, if all arrays whose points
+    are neighbours in memory can be read so: each row must begin at a multiple of that.
     """
     known = Needs(spec).in_rows
     flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
@@ -60,7 +64,7 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     everything: list[Load | Store] = [*flat, *written]
     if not aligned or not everything:
         return 1
-    lanes = min(target.lanes(x.dtype) for x in everything)
+    lanes = min(MOST_LANES, *[target.lanes(x.dtype) for x in everything])
     if spec.row_count > 1 and spec.row_size % lanes:
         return 1
     for x in everything:
