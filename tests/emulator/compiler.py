@@ -1,0 +1,189 @@
+"""CUDA C++ text to a library of the host, by the compiler that the `ziglang` package carries.
+
+The compiler is a declared dependency of the tests, so they need no compiler of the system and
+give the same results on every machine. `build` is the entry point for kernels, `runtime` for the
+emulator's own library, which all of them share.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from autodiff.runtime import disk_cache
+
+HERE = Path(__file__).resolve().parent
+RUNTIME = ("scheduler.cpp", "races.cpp", "failures.cpp")
+HEADERS = ("interface.h", "runtime.h", "cuda.h", "cuda_math.h")
+#: The compiler's own files, such as its start-up code, which it makes at its first use.
+COMPILER_CACHE = HERE.parent.parent / ".pytest_cache" / "zig"
+
+LANGUAGE = ("-std=c++17", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-w")
+#: The oldest C library that this can run with; its headers come with the compiler too.
+TARGET = ("-target", f"{platform.machine()}-linux-gnu.2.28")
+#: As a device computes: products and sums are rounded each, integers wrap, memory has no types.
+KERNEL = (
+    "-O1",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fwrapv",
+    "-fno-strict-aliasing",
+    "-fno-sanitize=all",
+    "-fsanitize=alignment,bounds,shift-exponent,integer-divide-by-zero",
+)
+
+
+class EmulatorError(Exception):
+    """A kernel that cannot be compiled, or that did what no kernel must do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What the text says of a kernel: its name and the most threads a block of it may have."""
+
+    name: str
+    most_threads: int | None
+
+
+_KERNEL = re.compile(
+    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\('
+)
+_DYNAMIC = re.compile(
+    r"extern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)\s*)?)([\w:<>\s]+?)\s+(\w+)\s*\[\s*\]\s*;"
+)
+
+
+def declarations(source: str) -> tuple[Declaration, ...]:
+    """Return the kernels that a text declares.
+
+    >>> declarations('extern "C" __global__ void __launch_bounds__(256) scale(float* x) {}')
+    (Declaration(name='scale', most_threads=256),)
+    """
+    return tuple(
+        Declaration(name, int(most) if most else None) for most, name in _KERNEL.findall(source)
+    )
+
+
+def build(source: str, *, checked: bool) -> bytes:
+    """Return the library of a text's kernels, from the disk cache if it is there.
+
+    Args:
+        source: prelude and kernels, as NVRTC takes them.
+        checked: whether accesses by AD_LD, AD_ST and atomic operations are recorded.
+
+    Raises:
+        EmulatorError: the text does not compile; lines are counted from its beginning.
+    """
+    names = [declaration.name for declaration in declarations(source)]
+    if not names:
+        raise EmulatorError(
+            'build: the text must declare a kernel as `extern "C" __global__ void`.'
+        )
+    # Its address is known at the launch, so the name is made a pointer where it is declared.
+    text = _DYNAMIC.sub(r"AD_EMULATOR_DYNAMIC(\2, \3);", source)
+    kernels = "".join(f"AD_EMULATOR_KERNEL({name})\n" for name in names)
+    # In a namespace without a name, shared memory of inline functions and templates is this file's.
+    text = f'#include "cuda.h"\nnamespace {{\n#line 1 "cuda"\n{text}\n}}\n{kernels}'
+    options = (*LANGUAGE, *KERNEL, *(["-DAD_EMULATOR_CHECKED"] if checked else []))
+    return _cached(text, options)
+
+
+@cache
+def runtime(*, portable: bool = False) -> ctypes.CDLL:
+    """Return the library that runs kernels, loaded so that kernels find it.
+
+    Args:
+        portable: let the C library switch between threads, as on processors for which the emulator
+            has no code of its own. Of the two, a process can load one.
+    """
+    text = "".join(f'#include "{name}"\n' for name in RUNTIME)
+    options = (*LANGUAGE, "-O2", "-fno-sanitize=all", "-fvisibility=default")
+    contents = _cached(text, (*options, *(["-DAD_EMULATOR_UCONTEXT"] if portable else [])))
+    return load(contents, ctypes.RTLD_GLOBAL)
+
+
+def load(contents: bytes, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+    """Return a library from its bytes. It stays loaded."""
+    with tempfile.NamedTemporaryFile(suffix=".so") as file:
+        file.write(contents)
+        file.flush()
+        return ctypes.CDLL(file.name, mode)
+
+
+def facts() -> dict[str, str]:
+    """Return what a library depends on beside its text and options."""
+    zig()
+    return {
+        "compiler": f"ziglang {version('ziglang')}",
+        "target": TARGET[1],
+        "emulator": _sources_digest(),
+    }
+
+
+@cache
+def _sources_digest() -> str:
+    digest = hashlib.sha256()
+    for name in (*HEADERS, *RUNTIME):
+        digest.update((HERE / name).read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def zig() -> str:
+    """Return the path of the compiler.
+
+    Raises:
+        EmulatorError: it is not installed.
+    """
+    found = find_spec("ziglang")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        if (Path(folder) / "zig").is_file():
+            return str(Path(folder) / "zig")
+    raise EmulatorError(
+        "emulator: the package ziglang must be installed to compile kernels, got none; "
+        "to fix: pip install --editable '.[test]'."
+    )
+
+
+def _cached(text: str, options: Sequence[str]) -> bytes:
+    known = facts()
+    key = disk_cache.key_of("emulator", text, *options, *known.values())
+    contents = disk_cache.read(key, known)
+    if contents is None:
+        contents = _compiled(text, options)
+        disk_cache.write(key, known, contents)
+    return contents
+
+
+def _compiled(text: str, options: Sequence[str]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
+        source.write_text(text, encoding="utf-8")
+        run = subprocess.run(
+            [
+                *(zig(), "c++", *TARGET, *options, "-nostdlib++", "-shared", "-I", str(HERE)),
+                *(str(source), "-lm", "-lrt", "-o", str(library)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={
+                "ZIG_GLOBAL_CACHE_DIR": str(COMPILER_CACHE),
+                "ZIG_LOCAL_CACHE_DIR": str(Path(folder, "cache")),
+                "HOME": folder,
+            },
+        )
+        if run.returncode:
+            raise EmulatorError(f"build: the text must compile, got\n{run.stderr}")
+        return library.read_bytes()
