@@ -24,13 +24,8 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar
 from autodiff.ir.held import has_effect, held_graphs, is_transient
 from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
-from autodiff.runtime.cpu_kernels import (
-    KernelFunction,
-    give_up,
-    kernel_function,
-    kernels_are_usable,
-    schedule_for_cpu,
-)
+from autodiff.runtime.backends import Backend, backend_of
+from autodiff.runtime.cpu_kernels import KernelFunction
 from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
@@ -121,7 +116,8 @@ class Executable:
             simplified = simplify(self._graph)
             program = _compiled(simplified, module, self._donated)
         if values.dump and module is np:
-            schedule = str(schedule_for_cpu(simplified)) if kernels_are_usable() else None
+            backend = backend_of(np)
+            schedule = str(backend.schedule(simplified)) if backend is not None else None
             dump(values.dump, self._graph, simplified, schedule, sources(simplified))
         self._programs[module] = program
         return program
@@ -189,13 +185,17 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
     Where kernels cannot be made it is a program of NumPy's functions alone.
     """
     graph, literals = _lifted(graph, module)
-    if module is np and kernels_are_usable():
+    backend = backend_of(module)
+    if backend is not None:
         try:
-            scheduled, overwritten = with_reuse(schedule_for_cpu(graph).graph, donated)
-            return _emitted(scheduled, literals, module, donated, overwritten)
+            scheduled = backend.schedule(graph).graph
+            overwritten: frozenset[int] = frozenset()
+            if module is np:
+                scheduled, overwritten = with_reuse(scheduled, donated)
+            return _emitted(scheduled, literals, module, donated, backend, overwritten)
         except Exception as error:  # of compilers and loaders, of many kinds
-            give_up(error)
-    return _emitted(graph, literals, module, donated)
+            backend.give_up(error)
+    return _emitted(graph, literals, module, donated, None)
 
 
 def _emitted(
@@ -203,13 +203,14 @@ def _emitted(
     literals: tuple[Any, ...],
     module: ModuleType,
     donated: frozenset[int],
+    backend: Backend | None,
     overwritten: frozenset[int] = frozenset(),
 ) -> _Program:
     copied = shared_outputs(graph, donated)
     needed = _needed_on_device(graph, module)
     if len(graph.eqns) > LONGEST_PROGRAM:
         return _Program(partial(_evaluated, graph), literals, copied, needed)
-    emitted = emit_array_program(graph, _held_runner(module))
+    emitted = emit_array_program(graph, _held_runner(module, backend))
     if "source" in settings().debug:
         print(emitted.source, file=sys.stderr)
     names = dict(emitted.names)
@@ -217,10 +218,10 @@ def _emitted(
     run = names["program"]
     is_kernels = not (copied or overwritten) and all(eqn.primitive is kernel for eqn in graph.eqns)
     alone = None
-    if is_kernels and len(graph.eqns) == 1:
+    if is_kernels and len(graph.eqns) == 1 and backend is not None:
         (eqn,) = graph.eqns
         if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
-            function = kernel_function(eqn.params["spec"])
+            function = backend.function(eqn.params["spec"])
             run = function.call
             alone = function if isinstance(function, KernelFunction) else None
     is_kernels = is_kernels and module is np
@@ -232,12 +233,13 @@ def sources(graph: Graph) -> list[str]:
 
     Those of held graphs follow, each beginning with a line that says whose it is.
     """
-    if kernels_are_usable():
-        graph = schedule_for_cpu(graph).graph
+    backend = backend_of(np)
+    if backend is not None:
+        graph = backend.schedule(graph).graph
     texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
     for eqn in graph.eqns:
-        if eqn.primitive is kernel:
-            texts.append(kernel_function(eqn.params["spec"]).text)
+        if eqn.primitive is kernel and backend is not None:
+            texts.append(backend.function(eqn.params["spec"]).text)
         for held in held_graphs(eqn):
             texts.append(f"# held by {eqn.primitive.name}")
             texts += sources(held)
@@ -248,13 +250,16 @@ def _unused(*arguments: Any) -> Any:
     raise AssertionError("a program that is shown is not run")
 
 
-def _held_runner(module: ModuleType) -> Callable[..., Callable[..., Sequence[Any]]]:
+def _held_runner(
+    module: ModuleType, backend: Backend | None
+) -> Callable[..., Callable[..., Sequence[Any]]]:
     """Return the function by which `execute` rules make a held graph callable, compiled once."""
     functions: dict[tuple[Graph, bool], Callable[..., Sequence[Any]]] = {}
 
     def run(graph: Graph | KernelSpec, fresh: bool = False) -> Callable[..., Sequence[Any]]:
         if isinstance(graph, KernelSpec):
-            return kernel_function(graph).call
+            assert backend is not None
+            return backend.call(graph)
         function = functions.get((graph, fresh))
         if function is None:
             with seldom_collected():

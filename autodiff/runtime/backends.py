@@ -1,0 +1,96 @@
+"""What makes kernels for an array module: the CPU's for NumPy, CUDA's where a device is known."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from autodiff.base.errors import message
+from autodiff.base.settings import settings
+from autodiff.ir.graph import Graph
+from autodiff.runtime import cuda_device
+from autodiff.runtime.cpu_kernels import (
+    give_up,
+    kernel_function,
+    kernels_are_usable,
+    schedule_for_cpu,
+)
+from autodiff.runtime.cuda_device import Device, device_of
+from autodiff.runtime.cuda_functions import cuda_function
+from autodiff.runtime.cuda_kernels import schedule_for_cuda
+from autodiff.runtime.cupy_device import CupyDevice
+from autodiff.schedule.fuse import Schedule
+from autodiff.schedule.kernel_spec import KernelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How graphs become kernels for one array module.
+
+    Args:
+        schedule: from a simplified graph to its schedule.
+        function: from a kernel to what has its function `call` and its `text`.
+        give_up: what is told an error; from then on there is no backend.
+    """
+
+    schedule: Callable[[Graph], Schedule]
+    function: Callable[[KernelSpec], Any]
+    give_up: Callable[[Exception], None]
+
+    def call(self, spec: KernelSpec) -> Callable[..., Sequence[Any]]:
+        """Return a kernel as a function of arrays."""
+        return self.function(spec).call
+
+
+_CPU = Backend(schedule_for_cpu, kernel_function, give_up)
+
+#: Array modules whose device cannot be used.
+_unusable: set[ModuleType] = set()
+
+
+def backend_of(module: ModuleType) -> Backend | None:
+    """Return what makes kernels for arrays of a module; None where nothing does."""
+    if not settings().kernels or module in _unusable:
+        return None
+    device = device_of(module)
+    if device is None and module is not np:
+        device = _found(module)
+    if device is not None:
+        function = partial(cuda_function, device=device)
+        return Backend(schedule_for_cuda, function, partial(_give_up, module))
+    return _CPU if module is np and kernels_are_usable() else None
+
+
+def _found(module: ModuleType) -> Device | None:
+    """Return the device behind CuPy, entered for the next time."""
+    try:
+        device = CupyDevice(module)
+    except Exception as error:  # of drivers and compilers, of many kinds
+        _give_up(module, error)
+        return None
+    cuda_device.register(device)
+    return device
+
+
+def _give_up(module: ModuleType, error: Exception) -> None:
+    """Do without kernels on a module's device, with a warning; while testing, raise."""
+    if settings().verify:
+        raise error
+    _unusable.add(module)
+    warnings.warn(
+        message(
+            "kernels",
+            f"the kernels for {module.__name__} must compile and load",
+            f"{type(error).__name__}: {error}",
+            fix=f"report this; until then everything is left to {module.__name__}, as with "
+            "AUTODIFF_KERNELS=0.",
+        ),
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -1,0 +1,228 @@
+"""Generated CUDA kernels as functions of a device's arrays.
+
+A kernel is launched with the address of an array of addresses, one for each parameter. These stay
+where they are: a call writes the addresses of its operands and outputs in their places, and the
+driver copies all values before the launch returns. Numbers of the host are given by value.
+
+Reading order: `cuda_function`, `CudaFunction`, `_Launcher`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import struct
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from autodiff.base.garbage import seldom_collected
+from autodiff.base.settings import settings
+from autodiff.codegen.cuda_kernels import emit_kernel, program_text
+from autodiff.codegen.cuda_launch import (
+    Counters,
+    CudaKernel,
+    Divisor,
+    Integer,
+    OperandNumber,
+    OperandPointer,
+    OutputPointer,
+    Scratch,
+)
+from autodiff.runtime.cuda_device import Device, Program, load_program
+from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.target import cuda_target
+
+#: The name of every kernel, each of which is a program of its own.
+SYMBOL = "kernel"
+
+#: Bytes at whose multiples arrays must begin to be read by lanes.
+ALIGNMENT = 16
+
+#: Kernels and programs kept; the least recently used are dropped.
+CAPACITY = 4096
+
+_COMMENT = re.compile(r"[ \t]*//[^\n]*\n")
+
+
+class CudaFunction:
+    """A kernel on a device: called with its operands it returns the list of its outputs.
+
+    Operands are arrays of the device, or numbers where the kernel reads one element. Outputs are
+    fresh. Operands that are not contiguous are copied first.
+    """
+
+    __slots__ = ("_device", "_launchers", "_lock", "_spec", "_types", "text")
+
+    def __init__(self, spec: KernelSpec, device: Device) -> None:
+        self._spec = spec
+        self._device = device
+        taken = {load.operand: load.dtype for load in spec.loads}
+        self._types = [taken[k] for k in range(len(taken))]
+        self._launchers: dict[tuple[frozenset[int], bool], _Launcher] = {}
+        self._lock = Lock()
+        self.text = self._emitted(frozenset(), True).text
+
+    def call(self, *operands: Any) -> list[Any]:
+        """Run the kernel on the current stream."""
+        device = self._device
+        arrays = device.arrays
+        pointers: list[int] = []
+        numbers: list[int] = []
+        held: list[Any] = []  # copies live until the launch
+        bits = 0
+        for k, x in enumerate(operands):
+            if not isinstance(x, arrays.ndarray):
+                if np.ndim(x):
+                    x = arrays.asarray(x)
+                else:
+                    numbers.append(k)
+                    pointers.append(0)
+                    held.append(np.asarray(x).astype(self._types[k]))
+                    continue
+            if not x.flags.c_contiguous:
+                x = arrays.ascontiguousarray(x)
+            held.append(x)
+            pointers.append(device.pointer(x))
+            bits |= pointers[-1]
+        outputs = [device.empty(store.shape, store.dtype) for store in self._spec.stores]
+        written = [device.pointer(x) for x in outputs]
+        for pointer in written:
+            bits |= pointer
+        key = frozenset(numbers), not bits % ALIGNMENT
+        launcher = self._launchers.get(key)
+        if launcher is None:
+            launcher = self._launcher(*key)
+        launcher.launch(pointers, written, held)
+        return outputs
+
+    __call__ = call
+
+    def _emitted(self, numbers: frozenset[int], aligned: bool) -> CudaKernel:
+        target = cuda_target(self._device.facts["architecture"])
+        with seldom_collected():
+            return emit_kernel(self._spec, target, SYMBOL, numbers=numbers, aligned=aligned)
+
+    def _launcher(self, numbers: frozenset[int], aligned: bool) -> _Launcher:
+        with self._lock:
+            key = numbers, aligned
+            if key not in self._launchers:
+                made = self._emitted(numbers, aligned)
+                if "source" in settings().debug:
+                    print(made.text, file=sys.stderr)
+                self._launchers[key] = _Launcher(made, self._device)
+            return self._launchers[key]
+
+
+class _Launcher:
+    """A compiled kernel with its block of parameters."""
+
+    def __init__(self, kernel: CudaKernel, device: Device) -> None:
+        self.device = device
+        self.kernel = kernel
+        self.function = _program(_COMMENT.sub("\n", program_text([kernel])), device).function(
+            kernel.name
+        )
+        self.lock = Lock()
+        self.operands: list[tuple[int, int, int]] = []  # slot, operand, offset
+        self.numbers: list[tuple[int, int]] = []
+        self.outputs: list[tuple[int, int]] = []
+        self.scratch: list[tuple[int, int]] = []
+        self.counters: list[tuple[int, int]] = []
+        self.counters_of: dict[tuple[int, int], Any] = {}
+        places, contents = self._laid_out()
+        self.values = (ctypes.c_uint64 * max(1, len(contents)))(*contents)
+        start = ctypes.addressof(self.values)
+        self.addresses = (ctypes.c_uint64 * max(1, len(places)))(*[start + 8 * p for p in places])
+        self.parameters = ctypes.addressof(self.addresses)
+
+    def _laid_out(self) -> tuple[list[int], list[int]]:
+        """Return where the value of each parameter is, in slots of 8 bytes, and all slots."""
+        places: list[int] = []
+        contents: list[int] = []
+        for parameter in self.kernel.parameters:
+            slot = len(contents)
+            places.append(slot)
+            contents.append(0)
+            match parameter:
+                case OperandPointer(operand, offset):
+                    self.operands.append((slot, operand, offset))
+                case OperandNumber(operand):
+                    self.numbers.append((slot, operand))
+                case OutputPointer(output):
+                    self.outputs.append((slot, output))
+                case Scratch(size):
+                    self.scratch.append((slot, size))
+                case Counters(count):
+                    self.counters.append((slot, count))
+                case Integer(value):
+                    contents[slot] = value % (1 << 64)
+                case Divisor(size):
+                    packed = struct.pack("<IIII", size, parameter.magic, parameter.shift, 0)
+                    contents[slot:] = struct.unpack("<QQ", packed)
+        return places, contents
+
+    def launch(self, pointers: Sequence[int], outputs: Sequence[int], held: Sequence[Any]) -> None:
+        """Launch the kernel on addresses of operands and outputs, and on numbers."""
+        device, values = self.device, self.values
+        stream = device.stream()
+        with self.lock:
+            for slot, operand, offset in self.operands:
+                values[slot] = pointers[operand] + offset
+            for slot, output in self.outputs:
+                values[slot] = outputs[output]
+            for slot, operand in self.numbers:
+                values[slot] = int.from_bytes(held[operand].tobytes(), "little")
+            scratch = []
+            for slot, size in self.scratch:
+                scratch.append(device.empty((size,), np.uint8))
+                values[slot] = device.pointer(scratch[-1])
+            for slot, count in self.counters:
+                values[slot] = device.pointer(self._zeros(stream, count))
+            kernel = self.kernel
+            self.function.launch(kernel.grid, kernel.block, 0, self.parameters, stream)
+
+    def _zeros(self, stream: int, count: int) -> Any:
+        """Return counters, which every launch leaves at 0, for one stream."""
+        found = self.counters_of.get((stream, count))
+        if found is None:
+            found = self.device.arrays.zeros(count, np.uint32)
+            self.counters_of[stream, count] = found
+        return found
+
+
+_functions: OrderedDict[Any, CudaFunction] = OrderedDict()
+_programs: OrderedDict[Any, Program] = OrderedDict()
+_lock = Lock()
+
+
+def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction:
+    """Return a kernel's function on a device, made when first asked for."""
+    key = (spec, id(device), settings().code_key)
+    with _lock:
+        found = _functions.get(key)
+        if found is not None:
+            _functions.move_to_end(key)
+            return found
+    made = CudaFunction(spec, device)
+    return _kept(_functions, key, made)
+
+
+def _program(source: str, device: Device) -> Program:
+    """Return a loaded program; kernels of one text share it."""
+    key = (source, id(device))
+    with _lock:
+        found = _programs.get(key)
+    return _kept(_programs, key, load_program(device, source)) if found is None else found
+
+
+def _kept(cache: OrderedDict[Any, Any], key: Any, made: Any) -> Any:
+    with _lock:
+        found = cache.setdefault(key, made)
+        if len(cache) > CAPACITY:
+            cache.popitem(last=False)
+        return found
