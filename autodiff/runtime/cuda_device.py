@@ -96,6 +96,11 @@ def register(device: Device) -> None:
     _devices[device.arrays] = device
 
 
+def unregister(device: Device) -> None:
+    """Take back what `register` did."""
+    del _devices[device.arrays]
+
+
 def device_of(arrays: ModuleType) -> Device | None:
     """Return the device registered for an array module, None if there is none."""
     return _devices.get(arrays)

@@ -7,6 +7,7 @@ protocols, and asks foreign operands of its ufuncs for `__cupy_override_elementw
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
@@ -19,6 +20,9 @@ import scipy.special
 HOOK = "__cupy_override_elementwise_kernel__"
 transfers: list[str] = []
 
+#: Returns an array as it lies in the device's memory: itself if it does, else a copy.
+placed: Callable[[np.ndarray], np.ndarray] = np.asarray
+
 
 class ndarray:
     """An array "on the device": a NumPy array that NumPy itself cannot see."""
@@ -26,7 +30,7 @@ class ndarray:
     __array_priority__ = 100
 
     def __init__(self, data: Any) -> None:
-        self._data = np.asarray(data)
+        self._data = placed(np.asarray(data))
 
     shape = property(lambda self: self._data.shape)
     dtype = property(lambda self: self._data.dtype)
@@ -37,6 +41,7 @@ class ndarray:
     strides = property(lambda self: self._data.strides)
     flags = property(lambda self: self._data.flags)
     T = property(lambda self: ndarray(self._data.T))
+    data = property(lambda self: SimpleNamespace(ptr=self._data.ctypes.data))
 
     @property
     def real(self) -> ndarray:
@@ -212,6 +217,11 @@ class _Cupy(ModuleType):
     """The module: any function of NumPy's, made to run on the device."""
 
     ndarray = ndarray
+    cuda = SimpleNamespace(
+        Device=lambda: SimpleNamespace(compute_capability="90"),
+        get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
+        runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+    )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -81,6 +81,12 @@ def guarded(array: Any, *, alignment: int | None = None) -> np.ndarray:
     return copy
 
 
+def is_guarded(array: np.ndarray) -> bool:
+    """Return whether an array is one that `allocate` made, or a view of one."""
+    begin, end = np.lib.array_utils.byte_bounds(array)
+    return any(low <= begin and end <= low + size for low, (size, _) in _living.items())
+
+
 def bounds(arrays: list[np.ndarray]) -> np.ndarray:
     """Return begin and end of all living allocations and of `arrays`, uint64[n, 2], ascending."""
     extents = {begin: begin + size for begin, (size, _) in _living.items()}
