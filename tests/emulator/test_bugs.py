@@ -249,9 +249,7 @@ def test_a_write_past_the_end_of_an_aligned_array():
 
 
 @pytest.mark.parametrize("race", [False, True])
-@pytest.mark.parametrize(
-    ("offset", "where"), [(1024, "0 bytes past"), (-1024, "4096 bytes before")]
-)
+@pytest.mark.parametrize(("offset", "where"), [(1024, "0 bytes past"), (-1, "4 bytes before")])
 def test_an_access_past_either_end(race, offset, where):
     source = kernel("float* out, int offset", "\n  AD_ST(out + offset, 1.0f); // here\n")
     out = emulator.allocate(1024, np.float32)
