@@ -60,7 +60,10 @@ class Device(Protocol):
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What a compiled program depends on beside its text: architecture, compiler, options."""
+        """What a compiled program depends on beside its text.
+
+        Among it is `"architecture"`, such as `"sm_90"`, for which text is made.
+        """
         ...
 
     def compile(self, source: str) -> bytes:

@@ -37,12 +37,16 @@ class EmulatorDevice:
 
     Args:
         checked: check every access for bounds and races.
-        seed: of the first launch; each launch takes the next one.
+        seed: from which the order of threads is drawn; each launch takes the next one.
+        architecture: of the GPU that the text is made for.
     """
 
-    def __init__(self, *, checked: bool = False, seed: int = 1) -> None:
+    def __init__(
+        self, *, checked: bool = False, seed: int = 0, architecture: str = "sm_90"
+    ) -> None:
         self.checked = checked
         self.seed = seed
+        self.architecture = architecture
         #: The names of the kernels launched, in order.
         self.launched: list[str] = []
 
@@ -53,8 +57,9 @@ class EmulatorDevice:
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The compiler's version, and whether programs are checked."""
-        return {**facts(), "checked": str(self.checked)}
+        """The architecture, the compiler's version, and whether programs are checked."""
+        checked = str(self.checked)
+        return {"architecture": self.architecture, **facts(), "checked": checked}
 
     def compile(self, source: str) -> bytes:
         """Return the text, which errors quote, and its library."""
@@ -121,8 +126,8 @@ def _placed(array: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def emulated(*, checked: bool = False, seed: int = 1) -> Iterator[EmulatorDevice]:
-    """Let CuPy be the stand-in and the emulator its GPU.
+def emulated(*, checked: bool = False, seed: int = 0) -> Iterator[EmulatorDevice]:
+    """Let CuPy be the stand-in and the emulator its GPU, as `EmulatorDevice` describes it.
 
     >>> import autodiff.numpy as anp
     >>> with emulated():
