@@ -1,4 +1,4 @@
-"""What makes kernels for an array module: the CPU's for NumPy, CUDA's where a device is known."""
+"""What makes kernels for an array module: the CPU's for NumPy, CUDA's for what lies on a GPU."""
 
 from __future__ import annotations
 
@@ -50,45 +50,50 @@ class Backend:
 
 _CPU = Backend(schedule_for_cpu, kernel_function, give_up)
 
-#: Array modules whose device cannot be used.
-_unusable: set[ModuleType] = set()
+#: Array modules without a device that can be used, and devices whose kernels failed.
+_unusable: set[Any] = set()
 
 
 def backend_of(module: ModuleType) -> Backend | None:
     """Return what makes kernels for arrays of a module; None where nothing does."""
-    if not settings().kernels or module in _unusable:
+    if module is np:
+        return _CPU if kernels_are_usable() else None
+    if not settings().kernels:
         return None
-    device = device_of(module)
-    if device is None and module is not np:
-        device = _found(module)
-    if device is not None:
-        function = partial(cuda_function, device=device)
-        return Backend(schedule_for_cuda, function, partial(_give_up, module))
-    return _CPU if module is np and kernels_are_usable() else None
+    device = device_of(module) or _found(module)
+    if device is None or device in _unusable:
+        return None
+    function = partial(cuda_function, device=device)
+    return Backend(schedule_for_cuda, function, partial(_give_up, device))
 
 
 def _found(module: ModuleType) -> Device | None:
-    """Return the device behind CuPy, entered for the next time."""
+    """Return the GPU behind CuPy, entered for the next time; None without one, or without NVRTC.
+
+    Arrays of CuPy compute nothing without these either, so there is nothing to tell.
+    """
+    if module in _unusable:
+        return None
     try:
         device = CupyDevice(module)
-    except Exception as error:  # of drivers and compilers, of many kinds
-        _give_up(module, error)
+    except Exception:  # of drivers and compilers, of many kinds
+        _unusable.add(module)
         return None
     cuda_device.register(device)
     return device
 
 
-def _give_up(module: ModuleType, error: Exception) -> None:
-    """Do without kernels on a module's device, with a warning; while testing, raise."""
+def _give_up(device: Device, error: Exception) -> None:
+    """Do without kernels on a device, with a warning; while testing, raise what went wrong."""
     if settings().verify:
         raise error
-    _unusable.add(module)
+    _unusable.add(device)
     warnings.warn(
         message(
             "kernels",
-            f"the kernels for {module.__name__} must compile and load",
+            f"the kernels for {device.arrays.__name__} must compile and load",
             f"{type(error).__name__}: {error}",
-            fix=f"report this; until then everything is left to {module.__name__}, as with "
+            fix=f"report this; until then everything is left to {device.arrays.__name__}, as with "
             "AUTODIFF_KERNELS=0.",
         ),
         RuntimeWarning,

@@ -33,6 +33,7 @@ from autodiff.codegen.cuda_launch import (
     OutputPointer,
     Scratch,
 )
+from autodiff.runtime.cpu_kernels import kernel_function
 from autodiff.runtime.cuda_device import Device, Program, load_program
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.target import cuda_target
@@ -53,10 +54,11 @@ class CudaFunction:
     """A kernel on a device: called with its operands it returns the list of its outputs.
 
     Operands are arrays of the device, or numbers where the kernel reads one element. Outputs are
-    fresh. Operands that are not contiguous are copied first.
+    fresh. Operands that are not contiguous are copied first. A kernel of one number that is given
+    numbers of the host is run there, and returns such.
     """
 
-    __slots__ = ("_device", "_launchers", "_lock", "_spec", "_types", "text")
+    __slots__ = ("_device", "_is_number", "_launchers", "_lock", "_spec", "_types", "text")
 
     def __init__(self, spec: KernelSpec, device: Device) -> None:
         self._spec = spec
@@ -65,12 +67,15 @@ class CudaFunction:
         self._types = [taken[k] for k in range(len(taken))]
         self._launchers: dict[tuple[frozenset[int], bool], _Launcher] = {}
         self._lock = Lock()
+        self._is_number = not any(store.shape for store in spec.stores) and not spec.reduces
         self.text = self._emitted(frozenset(), True).text
 
     def call(self, *operands: Any) -> list[Any]:
         """Run the kernel on the current stream."""
         device = self._device
         arrays = device.arrays
+        if self._is_number and not any(isinstance(x, arrays.ndarray) for x in operands):
+            return list(kernel_function(self._spec).call(*operands))
         pointers: list[int] = []
         numbers: list[int] = []
         held: list[Any] = []  # copies live until the launch
