@@ -4,7 +4,7 @@ A kernel is launched with the address of an array of addresses, one for each par
 where they are: a call writes the addresses of its operands and outputs in their places, and the
 driver copies all values before the launch returns. Numbers of the host are given by value.
 
-Reading order: `cuda_function`, `CudaFunction`, `_Launcher`.
+Reading order: `cuda_function`, `CudaFunction`, `_Launcher`, `_direct`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
@@ -58,7 +58,16 @@ class CudaFunction:
     numbers of the host is run there, and returns such.
     """
 
-    __slots__ = ("_device", "_is_number", "_launchers", "_lock", "_spec", "_types", "text")
+    __slots__ = (
+        "_device",
+        "_is_number",
+        "_launchers",
+        "_lock",
+        "_run",
+        "_spec",
+        "_types",
+        "text",
+    )
 
     def __init__(self, spec: KernelSpec, device: Device) -> None:
         self._spec = spec
@@ -68,44 +77,40 @@ class CudaFunction:
         self._launchers: dict[tuple[frozenset[int], bool], _Launcher] = {}
         self._lock = Lock()
         self._is_number = not any(store.shape for store in spec.stores) and not spec.reduces
+        self._run: Callable[..., list[Any]] = self._run_any
         self.text = self._emitted(frozenset(), True).text
 
     def call(self, *operands: Any) -> list[Any]:
         """Run the kernel on the current stream."""
-        device = self._device
-        arrays = device.arrays
-        if self._is_number and not any(isinstance(x, arrays.ndarray) for x in operands):
-            return list(kernel_function(self._spec).call(*operands))
-        pointers: list[int] = []
-        numbers: list[int] = []
-        held: list[Any] = []  # copies live until the launch
-        bits = 0
-        for k, x in enumerate(operands):
-            if not isinstance(x, arrays.ndarray):
-                if np.ndim(x):
-                    x = arrays.asarray(x)
-                else:
-                    numbers.append(k)
-                    pointers.append(0)
-                    held.append(np.asarray(x).astype(self._types[k]))
-                    continue
-            if not x.flags.c_contiguous:
-                x = arrays.ascontiguousarray(x)
-            held.append(x)
-            pointers.append(device.pointer(x))
-            bits |= pointers[-1]
-        outputs = [device.empty(store.shape, store.dtype) for store in self._spec.stores]
-        written = [device.pointer(x) for x in outputs]
-        for pointer in written:
-            bits |= pointer
-        key = frozenset(numbers), not bits % ALIGNMENT
-        launcher = self._launchers.get(key)
-        if launcher is None:
-            launcher = self._launcher(*key)
-        launcher.launch(pointers, written, held)
-        return outputs
+        return self._run(*operands)
 
     __call__ = call
+
+    def _run_any(self, *operands: Any) -> list[Any]:
+        """Run the kernel on operands of any kind; calls like this one are quicker from then on."""
+        device = self._device
+        array = device.arrays.ndarray
+        if self._is_number and not any(isinstance(x, array) for x in operands):
+            return list(kernel_function(self._spec).call(*operands))
+        held: list[Any] = []
+        for x, dtype in zip(operands, self._types, strict=True):
+            if isinstance(x, array):
+                held.append(x if x.flags.c_contiguous else device.arrays.ascontiguousarray(x))
+            elif np.ndim(x):
+                held.append(device.arrays.asarray(x))
+            else:
+                held.append(np.asarray(x).astype(dtype))
+        numbers = frozenset(k for k, x in enumerate(held) if not isinstance(x, array))
+        outputs = [device.empty(store.shape, store.dtype) for store in self._spec.stores]
+        arrays = [x for k, x in enumerate(held) if k not in numbers]
+        aligned = not any(device.pointer(x) % ALIGNMENT for x in (*arrays, *outputs))
+        launcher = self._launcher(numbers, aligned)
+        if aligned and self._run == self._run_any:
+            self._run = _direct(launcher, self._spec, numbers, self._run_any)
+        pointers = [0 if k in numbers else device.pointer(x) for k, x in enumerate(held)]
+        bits = [_bits_of(x) if k in numbers else 0 for k, x in enumerate(held)]
+        launcher.launch(pointers, [device.pointer(x) for x in outputs], bits)
+        return outputs
 
     def _emitted(self, numbers: frozenset[int], aligned: bool) -> CudaKernel:
         target = cuda_target(self._device.facts["architecture"])
@@ -171,8 +176,10 @@ class _Launcher:
                     contents[slot:] = struct.unpack("<QQ", packed)
         return places, contents
 
-    def launch(self, pointers: Sequence[int], outputs: Sequence[int], held: Sequence[Any]) -> None:
-        """Launch the kernel on addresses of operands and outputs, and on numbers."""
+    def launch(
+        self, pointers: Sequence[int], outputs: Sequence[int], numbers: Sequence[int]
+    ) -> None:
+        """Launch the kernel on addresses of operands and outputs, and on the bits of numbers."""
         device, values = self.device, self.values
         stream = device.stream()
         with self.lock:
@@ -181,15 +188,18 @@ class _Launcher:
             for slot, output in self.outputs:
                 values[slot] = outputs[output]
             for slot, operand in self.numbers:
-                values[slot] = int.from_bytes(held[operand].tobytes(), "little")
-            scratch = []
-            for slot, size in self.scratch:
-                scratch.append(device.empty((size,), np.uint8))
-                values[slot] = device.pointer(scratch[-1])
-            for slot, count in self.counters:
-                values[slot] = device.pointer(self._zeros(stream, count))
-            kernel = self.kernel
-            self.function.launch(kernel.grid, kernel.block, 0, self.parameters, stream)
+                values[slot] = numbers[operand]
+            self.start(stream)
+
+    def start(self, stream: int) -> None:
+        """Launch the kernel on the values that are there, with memory of its own."""
+        device, kernel = self.device, self.kernel
+        scratch = [device.empty((size,), np.uint8) for _, size in self.scratch]
+        for (slot, _), array in zip(self.scratch, scratch, strict=True):
+            self.values[slot] = device.pointer(array)
+        for slot, count in self.counters:
+            self.values[slot] = device.pointer(self._zeros(stream, count))
+        self.function.launch(kernel.grid, kernel.block, 0, self.parameters, stream)
 
     def _zeros(self, stream: int, count: int) -> Any:
         """Return counters, which every launch leaves at 0, for one stream."""
@@ -198,6 +208,92 @@ class _Launcher:
             found = self.device.arrays.zeros(count, np.uint32)
             self.counters_of[stream, count] = found
         return found
+
+
+def _bits_of(number: Any) -> int:
+    """Return the bits of an element of memory, zeros beyond."""
+    return int.from_bytes(number.tobytes(), "little")
+
+
+def _direct(
+    launcher: _Launcher,
+    spec: KernelSpec,
+    numbers: frozenset[int],
+    otherwise: Callable[..., list[Any]],
+) -> Callable[..., list[Any]]:
+    """Return the function that launches on contiguous, aligned arrays and on numbers at `numbers`.
+
+    It is written out for this kernel; other operands go to `otherwise`. For `y = f(x, rate)`, where
+    the kernel needs no memory of its own:
+
+        def run(x0, x1):
+            if type(x0) is array and x0.flags.c_contiguous and type(x1) is not array:
+                p0 = pointer(x0)
+                y0 = empty(shape0, dtype0)
+                q0 = pointer(y0)
+                if not (p0 | q0) & 15:
+                    with lock:
+                        values[0] = p0
+                        values[2] = bits_of(asarray(x1).astype(type1))
+                        values[1] = q0
+                        launch(grid, block, 0, parameters, stream())
+                    return [y0]
+            return otherwise(x0, x1)
+    """
+    device = launcher.device
+    names: dict[str, Any] = {
+        "array": device.arrays.ndarray,
+        "asarray": np.asarray,
+        "bits_of": _bits_of,
+        "empty": device.empty,
+        "lock": launcher.lock,
+        "otherwise": otherwise,
+        "pointer": device.pointer,
+        "start": launcher.start,
+        "launch": launcher.function.launch,
+        "grid": launcher.kernel.grid,
+        "block": launcher.kernel.block,
+        "parameters": launcher.parameters,
+        "stream": device.stream,
+        "values": launcher.values,
+    }
+    types = {load.operand: load.dtype for load in spec.loads}
+    count = len(types)
+    conditions, before, inside = [], [], []
+    for k in range(count):
+        if k in numbers:
+            names[f"type{k}"] = types[k]
+            conditions.append(f"type(x{k}) is not array")
+        else:
+            conditions.append(f"type(x{k}) is array and x{k}.flags.c_contiguous")
+            before.append(f"p{k} = pointer(x{k})")
+    for k, store in enumerate(spec.stores):
+        names |= {f"shape{k}": store.shape, f"dtype{k}": store.dtype}
+        before += [f"y{k} = empty(shape{k}, dtype{k})", f"q{k} = pointer(y{k})"]
+    for slot, operand, offset in launcher.operands:
+        inside.append(f"values[{slot}] = p{operand}" + (f" + {offset}" if offset else ""))
+    for slot, operand in launcher.numbers:
+        inside.append(f"values[{slot}] = bits_of(asarray(x{operand}).astype(type{operand}))")
+    for slot, output in launcher.outputs:
+        inside.append(f"values[{slot}] = q{output}")
+    owns = launcher.scratch or launcher.counters
+    inside.append("start(stream())" if owns else "launch(grid, block, 0, parameters, stream())")
+    addresses = [f"p{k}" for k in range(count) if k not in numbers]
+    addresses += [f"q{k}" for k in range(len(spec.stores))]
+    parameters = ", ".join(f"x{k}" for k in range(count))
+    results = ", ".join(f"y{k}" for k in range(len(spec.stores)))
+    lines = [
+        f"def run({parameters}):",
+        f"    if {' and '.join(conditions) or 'True'}:",
+        *[f"        {line}" for line in before],
+        f"        if not ({' | '.join(addresses)}) & {ALIGNMENT - 1}:",
+        "            with lock:",
+        *[f"                {line}" for line in inside],
+        f"            return [{results}]",
+        f"    return otherwise({parameters})",
+    ]
+    exec(compile("\n".join(lines), "<autodiff launch>", "exec"), names)
+    return names["run"]
 
 
 _functions: OrderedDict[Any, CudaFunction] = OrderedDict()
