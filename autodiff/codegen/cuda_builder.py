@@ -7,35 +7,39 @@ used again, has a name or would make a long line becomes a variable.
 
 Integers are held unsigned (`u8` to `u64`), so that they wrap; an operation that has a sign casts.
 
-Reading order: `CudaBuilder` from its constructor down: text, statements, operations, functions;
-then `_Rendering`, which turns what was recorded into lines.
+Reading order: `CudaBuilder` from its constructor down: text, statements, operations, functions.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from autodiff.codegen import cpu_math, cuda_math
-from autodiff.codegen.scalar_types import F32, F64, I1, I8, I16, I32, I64, ScalarType, Value
+from autodiff.codegen.cuda_rendering import (
+    AND,
+    ATOM,
+    BITS,
+    CHOICE,
+    COMPARED,
+    NAMES,
+    OR,
+    PRODUCT,
+    SIGNED,
+    SUM,
+    UNARY,
+    Block,
+    Node,
+    Rendering,
+    Statement,
+    type_name,
+)
+from autodiff.codegen.scalar_types import F32, F64, I1, I32, I64, ScalarType, Value
 from autodiff.codegen.vectors import VectorBuilder
 from autodiff.schedule.target import Target
-
-#: Names of the types of values, unsigned and signed; the prelude defines the short ones.
-_NAMES = {F32: "float", F64: "double", I1: "bool", I8: "u8", I16: "u16", I32: "u32", I64: "u64"}
-_SIGNED = {I8: "i8", I16: "i16", I32: "i32", I64: "i64"}
-
-#: How strongly an expression binds, as C++ orders its operators: what is an operand of something
-#: that binds more strongly is put in parentheses.
-_ATOM, _UNARY, _PRODUCT, _SUM, _COMPARED, _BITS, _AND, _OR, _CHOICE = range(9)
-
-#: Characters beyond which an expression becomes a variable.
-_LONGEST = 64
 
 #: Names that no variable may have.
 _RESERVED = frozenset(
@@ -140,7 +144,7 @@ _COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": 
 _OPPOSITE = {"lt": ">=", "le": ">", "gt": "<=", "ge": "<"}
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 _BITWISE = {"and": "&", "or": "|", "xor": "^"}
-_LOGICAL = {"and": ("&&", _AND), "or": ("||", _OR), "xor": ("!=", _COMPARED)}
+_LOGICAL = {"and": ("&&", AND), "or": ("||", OR), "xor": ("!=", COMPARED)}
 
 #: LLVM's intrinsics that C has a function for, without the letter that says its type.
 _INTRINSICS = {
@@ -153,45 +157,6 @@ _INTRINSICS = {
     "llvm.ceil": "ceil",
     "llvm.trunc": "trunc",
 }
-
-
-@dataclass(slots=True)
-class _Node:
-    """An expression: `form` with its operands, each put in parentheses beyond its level."""
-
-    value: Value
-    form: str
-    operands: tuple[str, ...]
-    levels: tuple[int, ...]
-    level: int
-    name: str | None = None
-    is_product: bool = False
-
-
-@dataclass(slots=True)
-class _Statement:
-    """A line: `form` with its operands."""
-
-    form: str
-    operands: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class _Block:
-    """Lines in braces, after a head."""
-
-    head: str
-    operands: tuple[str, ...] = ()
-    items: list[Any] = field(default_factory=list)
-
-
-def type_name(type: ScalarType) -> str:
-    """Return how values of a type are declared.
-
-    >>> type_name(F32), type_name(I1), type_name(I64)
-    ('float', 'bool', 'u64')
-    """
-    return _NAMES[type]
 
 
 def number_text(number: Any, type: ScalarType) -> str:
@@ -210,7 +175,7 @@ def number_text(number: Any, type: ScalarType) -> str:
     unsigned = int(number) & ((1 << size) - 1)
     text = str(unsigned) if unsigned < 1 << 16 else hex(unsigned)
     if size < 32:
-        return f"{_NAMES[type]}({text})"
+        return f"{NAMES[type]}({text})"
     return text + ("u" if size == 32 else "ull")
 
 
@@ -259,7 +224,7 @@ class CudaBuilder(VectorBuilder):
         self.functions: dict[str, str] = {}
         self.is_costly = False
         self._items: list[Any] = []
-        self._nodes: dict[str, _Node] = {}
+        self._nodes: dict[str, Node] = {}
         self._numbers: dict[tuple[str, ScalarType], Any] = {}
         self._taken = set(reserved) | _RESERVED
         self._ever = set(self._taken)
@@ -272,7 +237,7 @@ class CudaBuilder(VectorBuilder):
 
     def comment(self, text: str) -> None:
         """Append a line that says what the next ones compute."""
-        self._items.append(_Statement(f"// {_escaped(text)}"))
+        self._items.append(Statement(f"// {_escaped(text)}"))
 
     def fresh(self, stem: str) -> str:
         """Return a name that nothing has yet: `stem`, or `stem` with a number."""
@@ -294,16 +259,16 @@ class CudaBuilder(VectorBuilder):
             return value
         if (value.text, value.type) in self._numbers:
             return value
-        return value if node is None else self._node(value.type, "{0}", _ATOM, value)
+        return value if node is None else self._node(value.type, "{0}", ATOM, value)
 
     def statement(self, form: str, *values: Value) -> None:
         """Append a line; `{0}`, `{1}`, ... stand for values."""
-        self._items.append(_Statement(form, tuple([value.text for value in values])))
+        self._items.append(Statement(form, tuple([value.text for value in values])))
 
     @contextmanager
     def within(self, head: str, *values: Value) -> Iterator[None]:
         """Append `head { ... }` around what is appended within; its variables are known there."""
-        block = _Block(head, tuple([value.text for value in values]))
+        block = Block(head, tuple([value.text for value in values]))
         self._items.append(block)
         outside, self._items = self._items, block.items
         taken = set(self._taken)
@@ -318,7 +283,7 @@ class CudaBuilder(VectorBuilder):
 
     def rendered(self, indent: int = 0) -> list[str]:
         """Return the lines of what has been appended."""
-        rendering = _Rendering(lambda stem: self._fresh(stem, self._ever))
+        rendering = Rendering(lambda stem: self._fresh(stem, self._ever))
         rendering.count(self._items)
         return rendering.lines(self._items, indent)
 
@@ -344,16 +309,16 @@ class CudaBuilder(VectorBuilder):
         Without it operands stand between commas or in parentheses.
         """
         value = Value(f"%{len(self._nodes)}", type)
-        levels = tuple(inside) if inside is not None else (_CHOICE,) * len(operands)
+        levels = tuple(inside) if inside is not None else (CHOICE,) * len(operands)
         texts = tuple([operand.text for operand in operands])
-        node = _Node(value, form, texts, levels, level, None, is_product)
+        node = Node(value, form, texts, levels, level, None, is_product)
         self._nodes[value.text] = node
         self._items.append(node)
         return value
 
     def expression(self, type: ScalarType, form: str, *operands: Value) -> Value:
         """Return a call: `form` with its operands between commas."""
-        return self._node(type, form, _ATOM, *operands)
+        return self._node(type, form, ATOM, *operands)
 
     def assign(self, instruction: str, type: ScalarType) -> Value:
         """Refuse: an instruction of LLVM is no C++."""
@@ -368,45 +333,45 @@ class CudaBuilder(VectorBuilder):
             return self._of_masks(name, x, y)
         if name in _ARITHMETIC:
             sign = _ARITHMETIC[name]
-            level = _PRODUCT if name == "mul" else _SUM
+            level = PRODUCT if name == "mul" else SUM
             return self._wrapped(type, f"{{0}} {sign} {{1}}", level, (level, level - 1), x, y)
         if name == "xor" and self._number(y) == -1:
-            return self._wrapped(type, "~{0}", _UNARY, (_UNARY,), x)
+            return self._wrapped(type, "~{0}", UNARY, (UNARY,), x)
         if name in _BITWISE:
             form = f"{{0}} {_BITWISE[name]} {{1}}"
-            return self._node(type, form, _BITS, x, y, inside=(_UNARY, _UNARY))
+            return self._node(type, form, BITS, x, y, inside=(UNARY, UNARY))
         if name in ("shl", "lshr"):
             sign = "<<" if name == "shl" else ">>"
-            return self._wrapped(type, f"{{0}} {sign} {{1}}", _BITS, (_UNARY, _UNARY), x, y)
-        signed, sign = _SIGNED[type], {"div": "/", "rem": "%"}.get(name[1:], ">>")
+            return self._wrapped(type, f"{{0}} {sign} {{1}}", BITS, (UNARY, UNARY), x, y)
+        signed, sign = SIGNED[type], {"div": "/", "rem": "%"}.get(name[1:], ">>")
         if name in ("udiv", "urem"):
-            form, level = f"{{0}} {sign} {{1}}", _PRODUCT
+            form, level = f"{{0}} {sign} {{1}}", PRODUCT
             return self._wrapped(type, form, level, (level, level - 1), x, y)
         assert name in ("sdiv", "srem", "ashr"), operation
         right = "{1}" if name == "ashr" else f"{signed}({{1}})"
-        inside = (_CHOICE, _UNARY) if name == "ashr" else (_CHOICE, _CHOICE)
-        form = f"{_NAMES[type]}({signed}({{0}}) {sign} {right})"
-        return self._node(type, form, _ATOM, x, y, inside=inside)
+        inside = (CHOICE, UNARY) if name == "ashr" else (CHOICE, CHOICE)
+        form = f"{NAMES[type]}({signed}({{0}}) {sign} {right})"
+        return self._node(type, form, ATOM, x, y, inside=inside)
 
     def _wrapped(
         self, type: ScalarType, form: str, level: int, inside: Sequence[int], *operands: Value
     ) -> Value:
         """Return an operation of integers; C computes those below 32 bits in more."""
         if type.bits < 32:
-            return self._node(type, f"{_NAMES[type]}({form})", _ATOM, *operands, inside=inside)
+            return self._node(type, f"{NAMES[type]}({form})", ATOM, *operands, inside=inside)
         return self._node(type, form, level, *operands, inside=inside)
 
     def _float_operation(self, name: str, may_fuse: bool, x: Value, y: Value) -> Value:
         type, letter = x.type, "f" if x.type is F32 else "d"
         self.is_costly |= name == "fdiv"
-        sign, level = {"fadd": ("+", _SUM), "fsub": ("-", _SUM), "fmul": ("*", _PRODUCT)}.get(
-            name, ("/", _PRODUCT)
+        sign, level = {"fadd": ("+", SUM), "fsub": ("-", SUM), "fmul": ("*", PRODUCT)}.get(
+            name, ("/", PRODUCT)
         )
         if not may_fuse:
             fusible = any(self._is_product(operand) for operand in (x, y))
             if name == "fmul" or (name != "fdiv" and fusible):
                 function = f"__{letter}{name[1:]}_rn"
-                return self._node(type, f"{function}({{0}}, {{1}})", _ATOM, x, y)
+                return self._node(type, f"{function}({{0}}, {{1}})", ATOM, x, y)
         return self._node(
             type,
             f"{{0}} {sign} {{1}}",
@@ -425,17 +390,17 @@ class CudaBuilder(VectorBuilder):
 
     def _of_masks(self, name: str, x: Value, y: Value) -> Value:
         if name == "xor" and self._number(y) == -1:
-            return self._node(I1, "!{0}", _UNARY, x, inside=(_UNARY,))
+            return self._node(I1, "!{0}", UNARY, x, inside=(UNARY,))
         sign, level = _LOGICAL[name]
         form = f"{{0}} {sign} {{1}}"
-        return self._node(I1, form, level, x, y, inside=(_PRODUCT, _PRODUCT))
+        return self._node(I1, form, level, x, y, inside=(PRODUCT, PRODUCT))
 
     def _number(self, x: Value) -> Any:
         return self._numbers.get((x.text, x.type))
 
     def fneg(self, x: Value) -> Value:
         """Return -x, of zeros and NaNs too."""
-        return self._node(x.type, "-{0}", _UNARY, x, inside=(_ATOM,))
+        return self._node(x.type, "-{0}", UNARY, x, inside=(ATOM,))
 
     def intrinsic(self, name: str, type: ScalarType, *values: Value, tail: str = "") -> Value:
         """Return the function of C that stands for LLVM's `name`."""
@@ -445,46 +410,46 @@ class CudaBuilder(VectorBuilder):
             return self.expression(type, f"{_INTRINSICS[name]}{suffix}({places})", *values)
         wide = "ll" if type is I64 else ""
         if name == "llvm.ctpop":
-            return self.expression(type, f"{_NAMES[type]}(__popc{wide}({places}))", *values)
+            return self.expression(type, f"{NAMES[type]}(__popc{wide}({places}))", *values)
         assert name == "llvm.ctlz", name
         counted = f"__clz{wide}({places})" + ("" if type.bits >= 32 else f" - {32 - type.bits}")
-        return self.expression(type, f"{_NAMES[type]}({counted})", *values)
+        return self.expression(type, f"{NAMES[type]}({counted})", *values)
 
     def fcmp(self, predicate: str, x: Value, y: Value) -> Value:
         """Return the truth value of LLVM's float comparison `predicate`."""
         order, name = predicate[0], predicate[1:]
-        inside = (_SUM, _SUM)
+        inside = (SUM, SUM)
         if predicate in ("uno", "ord"):
             sign, joint = ("!=", " || ") if predicate == "uno" else ("==", " && ")
             form = f"{{0}} {sign} {{0}}"
             if x == y:
-                return self._node(I1, form, _COMPARED, x, inside=(_SUM,))
+                return self._node(I1, form, COMPARED, x, inside=(SUM,))
             form += f"{joint}{{1}} {sign} {{1}}"
-            return self._node(I1, form, _OR, x, y, inside=inside)
+            return self._node(I1, form, OR, x, y, inside=inside)
         if predicate in ("one", "ueq"):
             form = "{0} < {1} || {0} > {1}"
             if predicate == "ueq":
-                return self._node(I1, f"!({form})", _UNARY, x, y, inside=inside)
-            return self._node(I1, form, _OR, x, y, inside=inside)
+                return self._node(I1, f"!({form})", UNARY, x, y, inside=inside)
+            return self._node(I1, form, OR, x, y, inside=inside)
         if order == "u" and name in _OPPOSITE:
-            return self._node(I1, f"!({{0}} {_OPPOSITE[name]} {{1}})", _UNARY, x, y, inside=inside)
-        return self._node(I1, f"{{0}} {_COMPARISONS[name]} {{1}}", _COMPARED, x, y, inside=inside)
+            return self._node(I1, f"!({{0}} {_OPPOSITE[name]} {{1}})", UNARY, x, y, inside=inside)
+        return self._node(I1, f"{{0}} {_COMPARISONS[name]} {{1}}", COMPARED, x, y, inside=inside)
 
     def icmp(self, predicate: str, x: Value, y: Value) -> Value:
         """Return the truth value of LLVM's integer comparison `predicate`."""
         sign = _COMPARISONS[predicate[-2:]]
         if x.type is I1 and predicate not in ("eq", "ne"):
             form = f"u32({{0}}) {sign} u32({{1}})"
-            return self._node(I1, form, _COMPARED, x, y)
+            return self._node(I1, form, COMPARED, x, y)
         if predicate[0] == "s":
             left, right = self._signed(x, 0), self._signed(y, 1)
-            return self._node(I1, f"{left} {sign} {right}", _COMPARED, x, y)
-        return self._node(I1, f"{{0}} {sign} {{1}}", _COMPARED, x, y, inside=(_SUM, _SUM))
+            return self._node(I1, f"{left} {sign} {right}", COMPARED, x, y)
+        return self._node(I1, f"{{0}} {sign} {{1}}", COMPARED, x, y, inside=(SUM, SUM))
 
     def _signed(self, x: Value, place: int) -> str:
         number = self._number(x)
         if number is None:
-            return f"{_SIGNED[x.type]}({{{place}}})"
+            return f"{SIGNED[x.type]}({{{place}}})"
         suffix = "ll" if x.type is I64 else ""
         lowest = -(1 << (x.type.bits - 1))
         if number == lowest:  # C has no literal of it
@@ -493,20 +458,20 @@ class CudaBuilder(VectorBuilder):
 
     def select(self, mask: Value, x: Value, y: Value) -> Value:
         """Return x where the mask is set, y elsewhere."""
-        inside = (_OR, _OR, _CHOICE)
-        return self._node(x.type, "{0} ? {1} : {2}", _CHOICE, mask, x, y, inside=inside)
+        inside = (OR, OR, CHOICE)
+        return self._node(x.type, "{0} ? {1} : {2}", CHOICE, mask, x, y, inside=inside)
 
     def _cast(self, operation: str, x: Value, type: ScalarType) -> Value:
-        name = _NAMES[type]
+        name = NAMES[type]
         if operation == "bitcast":
             return self._bits(x, type)
         if operation in ("sitofp", "sext"):
-            form = f"{name}({_SIGNED[x.type]}({{0}}))"
+            form = f"{name}({SIGNED[x.type]}({{0}}))"
         elif operation == "fptosi":
-            form = f"{name}({_SIGNED[type]}({{0}}))"
+            form = f"{name}({SIGNED[type]}({{0}}))"
         elif operation == "trunc" and type is I1:
             form = "({0} & 1) != 0"
-            return self._node(I1, form, _COMPARED, x, inside=(_UNARY,))
+            return self._node(I1, form, COMPARED, x, inside=(UNARY,))
         else:
             form = f"{name}({{0}})"
         return self.expression(type, form, x)
@@ -548,12 +513,12 @@ class CudaBuilder(VectorBuilder):
         operands = [Value(x, value.type) for x, value in zip(letters, values, strict=True)]
         result = cpu_math.FUNCTIONS[function](inner, *operands)
         inner.statement("return {0};", result)
-        taken = ", ".join(f"const {_NAMES[x.type]} {x.text}" for x in operands)
+        taken = ", ".join(f"const {NAMES[x.type]} {x.text}" for x in operands)
         bound = claim.f32 if values[0].type is F32 else claim.f64
         self.functions[name] = "\n".join(
             [
                 f"// {function} within {bound} ulp",
-                f"inline __device__ {_NAMES[result.type]} {name}({taken}) {{",
+                f"inline __device__ {NAMES[result.type]} {name}({taken}) {{",
                 *inner.rendered(1),
                 "}",
             ]
@@ -567,9 +532,9 @@ class CudaBuilder(VectorBuilder):
         """Return the C function `function(*values)` where the mask is set, else `otherwise`."""
         self.is_costly = True
         places = ", ".join(f"{{{i + 2}}}" for i in range(len(values)))
-        inside = (_OR, _CHOICE) + (_CHOICE,) * len(values)
+        inside = (OR, CHOICE) + (CHOICE,) * len(values)
         form = f"{{0}} ? {function}({places}) : {{1}}"
-        return self._node(otherwise.type, form, _CHOICE, mask, otherwise, *values, inside=inside)
+        return self._node(otherwise.type, form, CHOICE, mask, otherwise, *values, inside=inside)
 
     def _branch(
         self,
@@ -580,7 +545,7 @@ class CudaBuilder(VectorBuilder):
         results = []
         for value in otherwise:
             name = self.fresh("r")
-            self.statement(f"{_NAMES[value.type]} {name} = {{0}};", value)
+            self.statement(f"{NAMES[value.type]} {name} = {{0}};", value)
             results.append(Value(name, value.type))
         with self.within("if ({0})", mask):
             for result, value in zip(results, compute(), strict=True):
@@ -590,65 +555,3 @@ class CudaBuilder(VectorBuilder):
 
 def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-class _Rendering:
-    """Lines of items: which expressions are written in place, and which become variables."""
-
-    def __init__(self, fresh: Callable[[str], str]) -> None:
-        self.fresh = fresh
-        self.uses: Counter[str] = Counter()
-        self.written: dict[str, tuple[str, int]] = {}
-        self.variables = 0
-
-    def count(self, items: Sequence[Any]) -> None:
-        """Count the uses of expressions by what is needed, last ones first."""
-        for item in reversed(items):
-            if isinstance(item, _Block):
-                self.count(item.items)
-            if isinstance(item, _Node) and not self.uses[item.value.text]:
-                continue
-            form = item.head if isinstance(item, _Block) else item.form
-            for i, operand in enumerate(item.operands):
-                self.uses[operand] += form.count(f"{{{i}}}")
-
-    def lines(self, items: Sequence[Any], indent: int) -> list[str]:
-        """Return the lines of items."""
-        space, found = "  " * indent, []
-        for item in items:
-            if isinstance(item, _Block):
-                head = self._filled(item.head, item.operands)
-                if head == "else":
-                    found[-1] = f"{space}}} else {{"
-                else:
-                    found.append(f"{space}{head} {{")
-                found += self.lines(item.items, indent + 1)
-                found.append(f"{space}}}")
-            elif isinstance(item, _Statement):
-                found.append(f"{space}{self._filled(item.form, item.operands)}")
-            elif self.uses[item.value.text]:
-                found += self._node(item, space)
-        return found
-
-    def _filled(self, form: str, operands: Sequence[str], levels: Sequence[int] = ()) -> str:
-        levels = levels or (_CHOICE,) * len(operands)
-        texts = [self._operand(x, level) for x, level in zip(operands, levels, strict=True)]
-        return form.format(*texts)
-
-    def _operand(self, handle: str, weakest: int) -> str:
-        text, level = self.written.get(handle, (handle, _UNARY if handle[0] == "-" else _ATOM))
-        return f"({text})" if level > weakest else text
-
-    def _node(self, node: _Node, space: str) -> list[str]:
-        text = self._filled(node.form, node.operands, node.levels)
-        handle = node.value.text
-        is_short = len(text) <= _LONGEST or (node.level == _ATOM and not node.operands)
-        if node.name is None and self.uses[handle] == 1 and is_short:
-            self.written[handle] = text, node.level
-            return []
-        name = node.name
-        if name is None:
-            name = self.fresh(f"t{self.variables}")
-            self.variables += 1
-        self.written[handle] = name, _ATOM
-        return [f"{space}const {_NAMES[node.value.type]} {name} = {text};"]

@@ -14,11 +14,12 @@ from autodiff.base.kernel_sources import kernel_directory
 from autodiff.codegen.cpu_kernels import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
-from autodiff.codegen.cuda_reductions import emit_reductions
+from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
 
-__all__ = ["CannotEmit", "emit_kernel", "kernels_text", "program_text"]
+__all__ = ["CannotEmit", "emit_kernel", "kernels_text", "program_text", "stages_of"]
 
 
 @cache
@@ -61,3 +62,9 @@ def emit_kernel(
     layout = collapsed(spec)
     emit = emit_reductions if layout.reduces else emit_elementwise
     return emit(layout, target, name, numbers, aligned)
+
+
+def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:
+    """Return the kernels that a GPU runs instead of one; none where it runs the one."""
+    layout = collapsed(spec)
+    return in_stages(spec) if layout.reduces and is_for_stages(layout, target) else ()

@@ -113,6 +113,21 @@ def team_of(spec: KernelSpec, target: Target, lanes: int) -> Team:
     return Team("block", 1024 if rows < 2 * target.cores else 512)
 
 
+def is_for_stages(spec: KernelSpec, target: Target) -> bool:
+    """Return whether rows are so few and long that each pass should be a kernel of its own.
+
+    One block a row would leave most of the GPU idle while it reads the row again and again.
+    """
+    if not Needs(spec).last > 0:
+        return False
+    team = team_of(spec, target, 1 if rows_are_neighbours(spec) else lanes_of(spec, target, True))
+    blocks = spec.row_count
+    if team.kind == "columns":
+        blocks = ceil_div(spec.row_count, COLUMNS)
+        return 2 * blocks < target.cores and spec.row_size >= 64 * DEEP
+    return team.kind == "block" and not team.steps and 2 * blocks < target.cores
+
+
 def _divided(kind: str, threads: int, blocks: int, least: int, points: int, target: Target) -> Team:
     """Return a team of several blocks a row: enough to fill the GPU, each with enough to do."""
     parts = max(1, min(WAVES * target.cores // blocks, points // least))

@@ -4,7 +4,7 @@ A kernel is launched with the address of an array of addresses, one for each par
 where they are: a call writes the addresses of its operands and outputs in their places, and the
 driver copies all values before the launch returns. Numbers of the host are given by value.
 
-Reading order: `cuda_function`, `CudaFunction`, `_Launcher`, `_direct`.
+Reading order: `cuda_function`, `CudaFunction`, `_Launcher`, `_direct`, `StagedFunction`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.codegen.cuda_kernels import emit_kernel, program_text
+from autodiff.codegen.cuda_kernels import emit_kernel, program_text, stages_of
 from autodiff.codegen.cuda_launch import (
     Counters,
     CudaKernel,
@@ -36,6 +36,7 @@ from autodiff.codegen.cuda_launch import (
 from autodiff.runtime.cpu_kernels import kernel_function
 from autodiff.runtime.cuda_device import Device, Program, load_program
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.stages import Stage
 from autodiff.schedule.target import cuda_target
 
 #: The name of every kernel, each of which is a program of its own.
@@ -210,6 +211,30 @@ class _Launcher:
         return found
 
 
+class StagedFunction:
+    """A kernel on a device as several, one for each pass over its rows."""
+
+    __slots__ = ("_count", "_functions", "_stages", "text")
+
+    def __init__(self, spec: KernelSpec, stages: Sequence[Stage], device: Device) -> None:
+        self._count = len(spec.stores)
+        self._stages = stages
+        self._functions = [CudaFunction(stage.spec, device) for stage in stages]
+        self.text = "\n".join(function.text for function in self._functions)
+
+    def call(self, *operands: Any) -> list[Any]:
+        """Run the kernels on the current stream; outputs are fresh."""
+        known = dict(enumerate(operands))
+        outputs: dict[int, Any] = {}
+        for stage, function in zip(self._stages, self._functions, strict=True):
+            results = function.call(*[known[k] for k in stage.operands])
+            for k, x in zip(stage.outputs, results, strict=True):
+                (outputs if k >= 0 else known)[k] = x
+        return [outputs[k] for k in range(self._count)]
+
+    __call__ = call
+
+
 def _bits_of(number: Any) -> int:
     """Return the bits of an element of memory, zeros beyond."""
     return int.from_bytes(number.tobytes(), "little")
@@ -296,12 +321,12 @@ def _direct(
     return names["run"]
 
 
-_functions: OrderedDict[Any, CudaFunction] = OrderedDict()
+_functions: OrderedDict[Any, CudaFunction | StagedFunction] = OrderedDict()
 _programs: OrderedDict[Any, Program] = OrderedDict()
 _lock = Lock()
 
 
-def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction:
+def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction | StagedFunction:
     """Return a kernel's function on a device, made when first asked for."""
     key = (spec, id(device), settings().code_key)
     with _lock:
@@ -309,7 +334,8 @@ def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction:
         if found is not None:
             _functions.move_to_end(key)
             return found
-    made = CudaFunction(spec, device)
+    stages = stages_of(spec, cuda_target(device.facts["architecture"]))
+    made = StagedFunction(spec, stages, device) if stages else CudaFunction(spec, device)
     return _kept(_functions, key, made)
 
 

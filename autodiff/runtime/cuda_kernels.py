@@ -7,11 +7,13 @@ from typing import Any
 from autodiff.base import dtypes
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program
-from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text
+from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text, stages_of
+from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.ir.held import held_graphs
 from autodiff.runtime.cpu_kernels import can_emit
 from autodiff.schedule.fuse import Schedule, fuse, kernel
+from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
 from autodiff.schedule.target import Target
 
@@ -41,14 +43,22 @@ def cuda_sources(graph: Graph, target: Target) -> list[str]:
     """
     graph = schedule_for_cuda(graph).graph
     texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
-    specs = [eqn.params["spec"] for eqn in graph.eqns if eqn.primitive is kernel]
-    kernels = [emit_kernel(spec, target, f"kernel_{i}") for i, spec in enumerate(specs)]
-    texts.append(kernels_text(kernels))
+    texts.append(kernels_text(emitted(graph, target)))
     for eqn in graph.eqns:
         for held in held_graphs(eqn):
             texts.append(f"# held by {eqn.primitive.name}")
             texts += cuda_sources(held, target)
     return texts
+
+
+def emitted(graph: Graph, target: Target, stem: str = "kernel") -> list[CudaKernel]:
+    """Return the kernels of a scheduled graph, numbered from `stem_0` on."""
+    specs: list[KernelSpec] = []
+    for eqn in graph.eqns:
+        if eqn.primitive is kernel:
+            spec = eqn.params["spec"]
+            specs += [stage.spec for stage in stages_of(spec, target)] or [spec]
+    return [emit_kernel(spec, target, f"{stem}_{i}") for i, spec in enumerate(specs)]
 
 
 def _unused(*arguments: Any) -> Any:

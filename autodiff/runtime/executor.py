@@ -224,8 +224,14 @@ def _emitted(
             function = backend.function(eqn.params["spec"])
             run = function.call
             alone = function if isinstance(function, KernelFunction) else None
-    is_kernels = is_kernels and module is np
+    is_direct = not literals and (module is np or not any(map(_is_number, graph.eqns)))
+    is_kernels = is_kernels and is_direct
     return _Program(run, literals, copied, needed, is_kernels, alone, overwritten)
+
+
+def _is_number(eqn: Eqn) -> bool:
+    """Return whether a kernel may compute numbers of the host, for which there are no arrays."""
+    return not any(var.aval.shape for var in eqn.outputs)
 
 
 def sources(graph: Graph) -> list[str]:

@@ -11,10 +11,9 @@ import ml_dtypes
 import numpy as np
 
 import autodiff as ad
-from autodiff.codegen.cuda_kernels import emit_kernel
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.passes.pipeline import simplify
-from autodiff.runtime.cuda_kernels import schedule_for_cuda
+from autodiff.runtime.cuda_kernels import emitted, schedule_for_cuda
 from autodiff.schedule.fuse import Schedule
 from autodiff.schedule.target import Target
 
@@ -215,6 +214,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program("product", lambda x: np.prod(x + 1.0), (_array(40, low=0.1, high=0.3),), wide=True),
     Program("any_and_all", lambda x: (np.any(x > 1.9), np.all(x < 3)), (_array(20000),), wide=True),
     Program("sum_of_integers", lambda x: np.sum(x * x), (np.arange(30000),), wide=True),
+    Program("softmax_of_everything", lambda x: softmax(x, None), (_array(300, 200),), wide=True),
+    # NumPy adds up columns one element after the other.
+    Program("tall_softmax", lambda x: softmax(x, 0), (_array(2000, 20),), ulps=64),
     Program("norm", lambda x: x / np.sqrt(np.sum(x * x)), (_array(900),), wide=True),
 )
 
@@ -227,5 +229,4 @@ def schedule_of(program: Program) -> Schedule:
 @cache
 def kernels_of(program: Program, target: Target) -> tuple[CudaKernel, ...]:
     """Return the kernels of a program; their names begin with the program's."""
-    specs = schedule_of(program).kernels()
-    return tuple(emit_kernel(spec, target, f"{program.name}_{i}") for i, spec in enumerate(specs))
+    return tuple(emitted(schedule_of(program).graph, target, program.name))
