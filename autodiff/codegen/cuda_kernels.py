@@ -1,8 +1,8 @@
 """Kernels for GPUs: from a `KernelSpec` to CUDA C++.
 
 `emit_kernel` chooses the shape of a kernel; each shape has a module that says how its threads are
-mapped: `cuda_elementwise` without reductions, `cuda_reductions` with. `program_text` puts kernels
-together into what is compiled.
+mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders, and
+`cuda_reductions`. `program_text` puts kernels together into what is compiled.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from autodiff.codegen.cpu_kernels import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages
+from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
@@ -60,8 +61,12 @@ def emit_kernel(
         CannotEmit: points of a row are not one axis, and there is a reduction.
     """
     layout = collapsed(spec)
-    emit = emit_reductions if layout.reduces else emit_elementwise
-    return emit(layout, target, name, numbers, aligned)
+    if layout.reduces:
+        return emit_reductions(layout, target, name, numbers, aligned)
+    axis = crossed_axis(layout)
+    if axis is not None:
+        return emit_tiles(layout, target, name, numbers, axis)
+    return emit_elementwise(layout, target, name, numbers, aligned)
 
 
 def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:

@@ -47,7 +47,7 @@ MOST_LANES = 8
 _SHOWN = 72
 
 #: Names of sizes and indices.
-_OWN_NAMES = ("i", "j", "k", "n", "row", "rows", "lane", "left", "step")
+_OWN_NAMES = ("i", "j", "k", "n", "row", "rows", "line", "lines", "lane", "left", "step")
 
 _ASSIGNMENT = re.compile(r"^\s*([A-Za-z_]\w*)\s*(?::[^=]*)?=[^=]")
 
@@ -200,9 +200,11 @@ class KernelText:
             indices[axes[0]] = rest
         return indices
 
-    def starts_of(self, indices: dict[int, str]) -> None:
-        """Emit the first element's place for every way of going through rows."""
-        for x in (*self.spec.loads, *self.spec.stores):
+    def starts_of(
+        self, indices: dict[int, str], arrays: Sequence[Load | Store] | None = None
+    ) -> None:
+        """Emit where the row begins in arrays, by default in all: one place for equal strides."""
+        for x in (*self.spec.loads, *self.spec.stores) if arrays is None else arrays:
             key = x.strides[: self.spec.rows]
             if key in self.starts:
                 continue

@@ -109,8 +109,8 @@ def device_of(arrays: ModuleType) -> Device | None:
     return _devices.get(arrays)
 
 
-def load_program(device: Device, source: str) -> Program:
-    """Return a program of CUDA C++ text, compiled unless the disk cache has it.
+def compiled_program(device: Device, source: str) -> bytes:
+    """Return CUDA C++ text compiled for a device, from the disk cache if it is there.
 
     Raises:
         ValueError: the text does not compile.
@@ -121,4 +121,13 @@ def load_program(device: Device, source: str) -> Program:
     if compiled is None:
         compiled = device.compile(source)
         disk_cache.write(key, facts, compiled)
-    return device.load(compiled)
+    return compiled
+
+
+def load_program(device: Device, source: str) -> Program:
+    """Return a program of CUDA C++ text, compiled unless the disk cache has it.
+
+    Raises:
+        ValueError: the text does not compile.
+    """
+    return device.load(compiled_program(device, source))

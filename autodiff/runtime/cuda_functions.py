@@ -15,6 +15,8 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Lock
 from typing import Any
 
@@ -34,7 +36,7 @@ from autodiff.codegen.cuda_launch import (
     Scratch,
 )
 from autodiff.runtime.cpu_kernels import kernel_function
-from autodiff.runtime.cuda_device import Device, Program, load_program
+from autodiff.runtime.cuda_device import Device, Program, compiled_program
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.stages import Stage
 from autodiff.schedule.target import cuda_target
@@ -79,7 +81,10 @@ class CudaFunction:
         self._lock = Lock()
         self._is_number = not any(store.shape for store in spec.stores) and not spec.reduces
         self._run: Callable[..., list[Any]] = self._run_any
-        self.text = self._emitted(frozenset(), True).text
+        made = self._emitted(frozenset(), True)
+        self.text = made.text
+        if all(any(x.strides) for x in spec.loads):  # else some operands may be numbers
+            _start_compiling(_source(made), device)
 
     def call(self, *operands: Any) -> list[Any]:
         """Run the kernel on the current stream."""
@@ -135,9 +140,7 @@ class _Launcher:
     def __init__(self, kernel: CudaKernel, device: Device) -> None:
         self.device = device
         self.kernel = kernel
-        self.function = _program(_COMMENT.sub("\n", program_text([kernel])), device).function(
-            kernel.name
-        )
+        self.function = _program(_source(kernel), device).function(kernel.name)
         self.lock = Lock()
         self.operands: list[tuple[int, int, int]] = []  # slot, operand, offset
         self.numbers: list[tuple[int, int]] = []
@@ -323,6 +326,8 @@ def _direct(
 
 _functions: OrderedDict[Any, CudaFunction | StagedFunction] = OrderedDict()
 _programs: OrderedDict[Any, Program] = OrderedDict()
+_compiling: dict[Any, Future[bytes]] = {}
+_compilers = ThreadPoolExecutor(thread_name_prefix="autodiff-compile")
 _lock = Lock()
 
 
@@ -339,12 +344,29 @@ def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction | StagedFunc
     return _kept(_functions, key, made)
 
 
+def _source(kernel: CudaKernel) -> str:
+    """Return what is compiled: without comments, so that moved lines compile nothing anew."""
+    return _COMMENT.sub("\n", program_text([kernel]))
+
+
+def _start_compiling(source: str, device: Device) -> None:
+    """Compile a program on another thread, as the others of its graph; `_program` waits for it."""
+    key = (source, id(device))
+    run = copy_context().run
+    with _lock:
+        if key not in _programs and key not in _compiling:
+            _compiling[key] = _compilers.submit(run, compiled_program, device, source)
+
+
 def _program(source: str, device: Device) -> Program:
     """Return a loaded program; kernels of one text share it."""
     key = (source, id(device))
     with _lock:
-        found = _programs.get(key)
-    return _kept(_programs, key, load_program(device, source)) if found is None else found
+        found, started = _programs.get(key), _compiling.pop(key, None)
+    if found is not None:
+        return found
+    compiled = compiled_program(device, source) if started is None else started.result()
+    return _kept(_programs, key, device.load(compiled))
 
 
 def _kept(cache: OrderedDict[Any, Any], key: Any, made: Any) -> Any:

@@ -171,6 +171,13 @@ PROGRAMS: tuple[Program, ...] = (
     Program("odd_rows", lambda x, b: x + b, (_array(33, 7), _array(7))),
     Program("four_axes", lambda x, b: x * b, (_array(3, 4, 5, 8), _array(4, 1, 8)), wide=True),
     Program("transposed", lambda x, y: x.T + y, (_array(45, 70), _array(70, 45))),
+    Program("transposed_axes", lambda x: x.transpose(2, 0, 1) * 2, (_array(3, 37, 66, dtype=F64),)),
+    Program(
+        "transposed_half",
+        lambda x, y, b: x.T * y + b[:, None],
+        (_array(70, 45, dtype=F16), _array(45, 70, dtype=F16), _array(45, dtype=F16)),
+    ),
+    Program("reversed_axes", lambda x: x.T + x.T[:, ::-1], (_array(40, 33),)),
     Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(1000),)),
     Program("reversed", lambda x: x[::-1] * x, (_array(1000),)),
     Program("every_second", lambda x, y: x[::2] + y, (_array(1000), _array(500))),
