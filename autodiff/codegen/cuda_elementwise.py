@@ -23,10 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from autodiff.codegen.cuda_builder import type_name
+from autodiff.codegen.cuda_elements import element_name
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
-from autodiff.codegen.operations import memory_type
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.target import Target
 
@@ -85,9 +84,9 @@ def _points(text: KernelText) -> None:
     b, spec, needs = text.b, text.spec, text.needs
     wanted = needs.wanted(0)
     if text.lanes == 1:
-        known = dict(text.row_values)
+        known, made = dict(text.row_values), {}
         for i in wanted:
-            known[i] = text.load(i, "i") if i < needs.first else text.computed(i, known)
+            known[i] = text.load(i, "i") if i < needs.first else text.computed(i, known, made)
         for k, i in needs.stored(rows=False):
             text.store(k, known[i], "i")
         return
@@ -96,7 +95,7 @@ def _points(text: KernelText) -> None:
     arrays = {i: b.fresh(f"v{i}_lanes") for i in wide_loads}
     results = {k: b.fresh(f"y{k}_lanes") for k in wide_stores}
     for i, name in arrays.items():
-        kind = type_name(memory_type(spec.loads[i].dtype))
+        kind = element_name(spec.loads[i].dtype)
         b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
     has_tail = not spec.rows  # else every row is made of whole lanes
     at_points = [spec.loads[i] for i in wanted if i < needs.first]
@@ -126,25 +125,24 @@ def _points(text: KernelText) -> None:
     if arrays:
         either(load_all, "load_first_lanes", "load_lanes")
     for k, name in results.items():
-        kind = type_name(memory_type(spec.stores[k].dtype))
+        kind = element_name(spec.stores[k].dtype)
         b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
     b.statement("#pragma unroll")
     with b.within(f"for (int lane = 0; lane < {text.lanes}; ++lane)"):
         if has_tail and is_mixed:
             b.statement("if (i + lane >= n) break;")
-        known = dict(text.row_values)
+        known, made = dict(text.row_values), {}
         for i in wanted:
             if i in arrays:
-                held = memory_type(spec.loads[i].dtype)
-                element = b.named(b.expression(held, f"{arrays[i]}[lane]"), f"v{i}")
-                known[i] = text.o.loaded(element, spec.loads[i].dtype)
+                element = f"{arrays[i]}[lane]"
+                known[i] = text.elements.read(element, spec.loads[i].dtype, f"v{i}")
             elif i < needs.first:
                 known[i] = text.load(i, "i + lane")
             else:
-                known[i] = text.computed(i, known)
+                known[i] = text.computed(i, known, made)
         for k, i in needs.stored(rows=False):
             if k in results:
-                b.statement(f"{results[k]}[lane] = {{0}};", text.o.stored(known[i]))
+                text.elements.write(f"{results[k]}[lane] = {{value}};", known[i])
             else:
                 text.store(k, known[i], "i + lane")
     if results:

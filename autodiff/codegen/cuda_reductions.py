@@ -28,17 +28,16 @@ too, without writing: every thread meets every shuffle and barrier.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
-from autodiff.codegen.cuda_builder import type_name
+from autodiff.codegen.cuda_elements import Held, element_name, held_name
 from autodiff.codegen.cuda_launch import Counters, CudaKernel, Scratch
 from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.codegen.operations import Typed, held_type, memory_type
-from autodiff.codegen.scalar_types import ScalarType, Value
 from autodiff.schedule.kernel_spec import KernelSpec, Reduce
 from autodiff.schedule.target import Target
 
@@ -140,7 +139,7 @@ def _kept_bytes(spec: KernelSpec, needs: Needs) -> int:
     """Return the bytes of what several passes need at a point, at most."""
     wanted = [set(needs.wanted(number)) for number in range(needs.last + 1)]
     several = {i for one in wanted for i in one if sum(i in other for other in wanted) > 1}
-    return sum(memory_type(spec.dtype_of(i)).bits // 8 for i in several if i < needs.first) + 4
+    return sum(spec.dtype_of(i).itemsize for i in several if i < needs.first) + 4
 
 
 def _fits(points: int, kept: int) -> bool:
@@ -207,7 +206,7 @@ class _Reductions:
 
     def _kept_type(self, i: int) -> str:
         dtype = self.spec.dtype_of(i)
-        return type_name(memory_type(dtype) if i < self.needs.first else held_type(dtype))
+        return element_name(dtype) if i < self.needs.first else held_name(dtype)
 
     def _enter(self) -> None:
         """Emit which row a thread works on, and whether it is one that no other thread has."""
@@ -259,7 +258,7 @@ class _Reductions:
         held: dict[int, str] = {}
         for i, value in reductions.items():
             held[i] = b.fresh(f"{value.primitive.name.rstrip('_')}{i}")
-            kind = type_name(held_type(text.accumulated(value)))
+            kind = held_name(text.accumulated(value))
             b.statement(f"{kind} {held[i]} = {text.combination(value)}::identity();")
         with self._visited() as visit:
             self._visit(number, visit, reductions, held)
@@ -323,7 +322,7 @@ class _Reductions:
         for s, _ in due:
             if text.is_wide(spec.stores[s]):
                 results[s] = b.fresh(f"y{s}_lanes")
-                kind = type_name(memory_type(spec.stores[s].dtype))
+                kind = element_name(spec.stores[s].dtype)
                 b.statement(f"Lanes<{kind}, {lanes}> {results[s]};")
         with ExitStack() as blocks:
             point, lane = "j", ""
@@ -333,17 +332,17 @@ class _Reductions:
                 point, lane = "j + lane", "[lane]"
                 if guarded:
                     b.statement("if (lane >= left) break;")
-            known: dict[int, Typed] = dict(text.row_values)
+            known, made = dict(text.row_values), {}
             for i in wanted:
-                known[i] = self._value(i, read, arrays, known, point, lane)
+                known[i] = self._value(i, read, arrays, known, made, point, lane)
                 if i in self.kept and i not in read and not self._is_loaded_wide(i):
-                    value = self._kept_value(i, known[i])
-                    b.statement(f"{arrays[i]}{lane} = {{0}};", value)
+                    keep = text.elements.write if i < needs.first else text.elements.set
+                    keep(f"{arrays[i]}{lane} = {{value}};", known[i])
             for i, value in reductions.items():
                 self._accumulate(value, held[i], known[value.operand])
             for s, i in due:
                 if s in results:
-                    b.statement(f"{results[s]}[lane] = {{0}};", text.o.stored(known[i]))
+                    text.elements.write(f"{results[s]}[lane] = {{value}};", known[i])
                     continue
                 with ExitStack() as only:
                     if self.inside:
@@ -368,7 +367,7 @@ class _Reductions:
             b.statement(f"{arrays[i]} = {call};")
             return
         arrays[i] = b.fresh(f"v{i}_lanes")
-        kind = type_name(memory_type(load.dtype))
+        kind = element_name(load.dtype)
         b.statement(f"const Lanes<{kind}, {self.lanes}> {arrays[i]} = {call};")
 
     def _store_lanes(self, results: dict[int, str], guarded: bool) -> None:
@@ -392,32 +391,26 @@ class _Reductions:
         i: int,
         read: set[int],
         arrays: dict[int, str],
-        known: dict[int, Typed],
+        known: dict[int, Held],
+        made: dict[Any, Sequence[Held]],
         point: str,
         lane: str,
-    ) -> Typed:
+    ) -> Held:
         """Return a value at a point: from kept or loaded lanes, from memory, or computed."""
-        text, spec = self.text, self.spec
-        dtype = spec.dtype_of(i)
+        text = self.text
+        is_load = i < self.needs.first
         if i in read or (i in arrays and self._is_loaded_wide(i)):
-            is_load = i < self.needs.first
-            held = memory_type(dtype) if is_load else held_type(dtype)
-            element = self.b.expression(held, f"{arrays[i]}{lane}")
+            element, dtype = f"{arrays[i]}{lane}", self.spec.dtype_of(i)
             if is_load:
-                return text.o.loaded(self.b.named(element, f"v{i}"), dtype)
-            return Typed(element, dtype)
-        if i < self.needs.first:
-            return text.load(i, point)
-        return text.computed(i, known)
+                return text.elements.read(element, dtype, f"v{i}")
+            return text.elements.variable(element, dtype)
+        return text.load(i, point) if is_load else text.computed(i, known, made)
 
-    def _kept_value(self, i: int, x: Typed) -> Value:
-        return self.text.o.stored(x) if i < self.needs.first else x.value
-
-    def _accumulate(self, value: Reduce, name: str, x: Typed) -> None:
-        dtype = self.text.accumulated(value)
-        combined = self.text.o.cast(x, dtype) if x.dtype != dtype else x
-        struct = self.text.combination(value)
-        self.b.statement(f"{name} = {struct}::combine({name}, {{0}});", combined.value)
+    def _accumulate(self, value: Reduce, name: str, x: Held) -> None:
+        text = self.text
+        combined = text.o.cast(x, text.accumulated(value))
+        form = f"{name} = {text.combination(value)}::combine({name}, {{value}});"
+        text.elements.set(form, combined)
 
     # ---- across threads
 
@@ -426,22 +419,22 @@ class _Reductions:
         if self.team.kind == "warp":
             return f"over_warp<{struct}, {threads}>({name})"
         function = "over_columns" if self.team.kind == "columns" else "over_block"
-        kind = held_type(self.text.accumulated(value))
+        kind = held_name(self.text.accumulated(value))
         return f"{function}<{struct}, {threads}>({name}, {self.shared[kind]})"
 
     def _declare_shared(self) -> None:
         """Declare memory through which the threads of a block combine values of each type."""
         team = self.team
-        self.shared: dict[ScalarType, str] = {}
+        self.shared: dict[str, str] = {}
         if team.kind == "warp":
             return
         room = COLUMNS * team.threads if team.kind == "columns" else team.threads // 32
         for value in self.spec.values:
             if isinstance(value, Reduce):
-                kind = held_type(self.text.accumulated(value))
+                kind = held_name(self.text.accumulated(value))
                 if kind not in self.shared:
                     self.shared[kind] = self.b.fresh("shared")
-                    self.b.statement(f"__shared__ {type_name(kind)} {self.shared[kind]}[{room}];")
+                    self.b.statement(f"__shared__ {kind} {self.shared[kind]}[{room}];")
 
     def _combine_parts(self, reductions: dict[int, Reduce], held: dict[int, str]) -> None:
         """Emit partial results of blocks, and their combination by the last block of a row."""
@@ -456,9 +449,9 @@ class _Reductions:
         lane = " + threadIdx.x" if columns else ""
         partial: dict[int, str] = {}
         for i, value in reductions.items():
-            kind = held_type(text.accumulated(value))
-            size = tiles * team.parts * width * max(1, kind.bits // 8)
-            partial[i] = text.scratch(f"partial{i}", type_name(kind), Scratch(size))
+            dtype = text.accumulated(value)
+            size = tiles * team.parts * width * dtype.itemsize
+            partial[i] = text.scratch(f"partial{i}", held_name(dtype), Scratch(size))
         counters = text.scratch("finished", "u32", Counters(tiles))
         times = f" * {width}" if columns else ""
         with b.within(f"if ({thread} == 0)"):

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base import dtypes
 from autodiff.base.source_info import VALUES, file_and_line, sweep_of
-from autodiff.codegen.cuda_builder import CudaBuilder, type_name
+from autodiff.codegen.cuda_builder import CudaBuilder
+from autodiff.codegen.cuda_elements import Elements, Held, element_name, held_name
 from autodiff.codegen.cuda_launch import (
     Counters,
     CudaKernel,
@@ -28,11 +30,10 @@ from autodiff.codegen.cuda_launch import (
     Parameter,
     Scratch,
 )
-from autodiff.codegen.cuda_operations import CudaOperations
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.codegen.operations import Typed, held_type, memory_type
-from autodiff.codegen.scalar_types import Value
+from autodiff.codegen.operations import Typed
 from autodiff.ir.graph import Literal
+from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
 from autodiff.schedule.target import Target
 
@@ -105,7 +106,8 @@ class KernelText:
         self.long = is_long(spec)
         self.index = "i64" if self.long else "i32"
         self.b = CudaBuilder(target, (name, *_OWN_NAMES))
-        self.o = CudaOperations(self.b)
+        self.elements = Elements(self.b)
+        self.o = self.elements.o
         self.b.contract = True
         self.needs = Needs(spec)
         self.parameters: list[tuple[str, Parameter]] = []
@@ -114,7 +116,7 @@ class KernelText:
         self.pointers = [self._operand(load) for load in spec.loads]
         self.outputs = [self._output(k, store) for k, store in enumerate(spec.stores)]
         self.starts: dict[tuple[int, ...], str] = {}
-        self.row_values: dict[int, Typed] = {}
+        self.row_values: dict[int, Held] = {}
         self._names = _names(spec)
         self._line: Any = None
 
@@ -129,7 +131,7 @@ class KernelText:
         return declaration.rpartition(" ")[2]
 
     def _operand(self, load: Load) -> str:
-        kind, operand = type_name(memory_type(load.dtype)), load.operand
+        kind, operand = element_name(load.dtype), load.operand
         if operand in self.numbers:
             parameter: Parameter = OperandNumber(operand)
             return self._given(f"const {kind} {self.b.fresh(f'x{operand}')}", parameter)
@@ -140,7 +142,7 @@ class KernelText:
         return self._given("", parameter)
 
     def _output(self, k: int, store: Store) -> str:
-        kind = type_name(memory_type(store.dtype))
+        kind = element_name(store.dtype)
         name = self.b.fresh(f"y{k}")
         return self._given(f"{kind}* __restrict__ {name}", OutputPointer(k))
 
@@ -235,15 +237,13 @@ class KernelText:
 
     # ---- values
 
-    def load(self, i: int, point: str) -> Typed:
+    def load(self, i: int, point: str) -> Held:
         """Return a loaded element at a point."""
-        load = self.spec.loads[i]
-        held, pointer = memory_type(load.dtype), self.pointers[i]
+        load, pointer = self.spec.loads[i], self.pointers[i]
         if load.operand in self.numbers:
-            return self.o.loaded(Value(pointer, held), load.dtype)
+            return self.elements.given(pointer, load.dtype)
         text = f"AD_LD(&{pointer}[{self.place(load, point)}])"
-        value = self.b.named(self.b.expression(held, text), f"v{i}")
-        return self.o.loaded(value, load.dtype)
+        return self.elements.read(text, load.dtype, f"v{i}")
 
     def load_row_values(self) -> None:
         """Load what is read once a row."""
@@ -253,25 +253,35 @@ class KernelText:
 
     def compute_row_values(self, number: int) -> None:
         """Emit the values in rows that are known by a pass."""
+        made: dict[Any, Sequence[Held]] = {}
         for i, value in enumerate(self.spec.values, self.needs.first):
             is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
             if isinstance(value, Compute) and is_due and i not in self.row_values:
-                self.row_values[i] = self.computed(i, self.row_values)
+                self.row_values[i] = self.computed(i, self.row_values, made)
 
-    def computed(self, i: int, known: dict[int, Typed]) -> Typed:
-        """Return a computed value, after a comment with the user's line if it is another one."""
+    def computed(self, i: int, known: dict[int, Held], made: dict[Any, Sequence[Held]]) -> Held:
+        """Return a computed value; `made` are the outputs of what has been applied here.
+
+        The user's line is a comment before it, if it is another one.
+        """
         value = self.spec.values[i - self.needs.first]
-        assert isinstance(value, Compute) and value.primitive.lower is not None
-        self.comment(value.source)
-        operands = [
-            self.o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
-            for x in value.operands
-        ]
-        result = value.primitive.lower(self.o, *operands, **dict(value.params))
+        assert isinstance(value, Compute)
+        outputs = made.get(value.application)
+        if outputs is None:
+            self.comment(value.source)
+            outputs = made[value.application] = self._applied(self.o, value, known)
+        result = outputs[value.output]
         name = self._names.get(i)
-        if name is None or result.number is not None:
+        if name is None or not isinstance(result, Typed) or result.number is not None:
             return result
         return Typed(self.b.named(result.value, name), result.dtype)
+
+    def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
+        operands = [
+            o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+            for x in value.operands
+        ]
+        return lower(o, value.primitive, operands, dict(value.params))
 
     def comment(self, source: Any) -> None:
         """Append a comment with a place of the user's program, unless it is the last one."""
@@ -280,10 +290,10 @@ class KernelText:
             self.b.comment(described)
         self._line = described
 
-    def store(self, k: int, x: Typed, point: str) -> None:
+    def store(self, k: int, x: Held, point: str) -> None:
         """Write an element of an output at a point."""
         place = self.place(self.spec.stores[k], point)
-        self.b.statement(f"AD_ST(&{self.outputs[k]}[{place}], {{0}});", self.o.stored(x))
+        self.elements.write(f"AD_ST(&{self.outputs[k]}[{place}], {{value}});", x)
 
     def is_wide(self, x: Load | Store) -> bool:
         """Return whether lanes of an array are neighbours in memory."""
@@ -294,52 +304,49 @@ class KernelText:
         if i < self.needs.first:
             return True
         value = self.spec.values[i - self.needs.first]
-        assert isinstance(value, Compute) and value.primitive.lower is not None
-        b = CudaBuilder(self.b.target)
-        operands = []
-        for x in value.operands:
-            dtype = x.aval.dtype if isinstance(x, Literal) else self.spec.dtype_of(x)
-            operands.append(Typed(Value("x", held_type(dtype)), dtype))
-        value.primitive.lower(CudaOperations(b), *operands, **dict(value.params))
-        return b.is_costly
+        assert isinstance(value, Compute)
+        elements = Elements(CudaBuilder(self.b.target))
+        taken = [x for x in value.operands if isinstance(x, int)]
+        known = {x: elements.variable("x", self.spec.dtype_of(x)) for x in taken}
+        self._applied(elements.o, value, known)
+        return elements.b.is_costly
 
     # ---- reductions
 
     def accumulated(self, value: Reduce) -> np.dtype:
         """Return the type in which a reduction is made: 16-bit floats are combined in 32 bits."""
-        narrow = memory_type(value.dtype).bits < held_type(value.dtype).bits
+        narrow = dtypes.is_float(value.dtype) and value.dtype.itemsize == 2
         return np.dtype(np.float32) if narrow else value.dtype
 
     def combination(self, value: Reduce) -> str:
         """Return the name of the struct with a reduction's `identity` and `combine`."""
         dtype = self.accumulated(value)
-        name = f"{value.primitive.name}_{dtype.name}"
+        name, kind = f"{value.primitive.name}_{dtype.name}", held_name(dtype)
         if name not in self.structs:
             combine, identity = value.primitive.combine, value.primitive.identity
             assert combine is not None and identity is not None
-            b = CudaBuilder(self.b.target, ("x", "y"))
-            o, held = CudaOperations(b), held_type(dtype)
-            pair = [Typed(Value(x, held), dtype) for x in "xy"]
-            b.statement("return {0};", combine(o, *pair).value)
-            b.functions = self.b.functions
-            number = o.constant(identity(value.dtype).item(), dtype).value.text
-            kind = type_name(held)
+            first, both = (Elements(CudaBuilder(self.b.target, ("x", "y"))) for _ in range(2))
+            both.b.functions = self.b.functions
+            number = first.o.constant(identity(value.dtype).item(), dtype)
+            first.set("return {value};", number)
+            x, y = (both.variable(letter, dtype) for letter in "xy")
+            both.set("return {value};", combine(both.o, x, y))
+            (line,) = first.b.rendered()
             self.structs[name] = "\n".join(
                 [
                     f"struct {name} {{",
-                    f"  static __device__ {kind} identity() {{ return {number}; }}",
+                    f"  static __device__ {kind} identity() {{ {line} }}",
                     f"  static __device__ {kind} combine({kind} x, {kind} y) {{",
-                    *b.rendered(2),
+                    *both.b.rendered(2),
                     "  }",
                     "};",
                 ]
             )
         return name
 
-    def reduced(self, value: Reduce, name: str) -> Typed:
+    def reduced(self, value: Reduce, name: str) -> Held:
         """Return the result of a reduction, which a variable of the accumulated type holds."""
-        dtype = self.accumulated(value)
-        return self.o.cast(Typed(Value(name, held_type(dtype)), dtype), value.dtype)
+        return self.o.cast(self.elements.variable(name, self.accumulated(value)), value.dtype)
 
     # ---- the kernel
 

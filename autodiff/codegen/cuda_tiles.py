@@ -20,12 +20,10 @@ from __future__ import annotations
 
 from math import prod
 
-from autodiff.codegen.cuda_builder import type_name
+from autodiff.codegen.cuda_elements import element_name
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_text import KernelText, ceil_div
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.codegen.operations import Typed, memory_type
-from autodiff.codegen.scalar_types import Value
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.target import Target
 
@@ -72,7 +70,7 @@ def emit_tiles(
     ]
     tiles = {i: b.fresh(f"tile{i}") for i in crossed}
     for i, tile in tiles.items():
-        kind = type_name(memory_type(spec.loads[i].dtype))
+        kind = element_name(spec.loads[i].dtype)
         b.statement(f"__shared__ {kind} {tile}[{TILE}][{TILE + 1}];")
     text.integer("n", n)
     text.integer("lines", lines)
@@ -111,19 +109,17 @@ def emit_tiles(
 
 def _point(text: KernelText, tiles: dict[int, str]) -> None:
     """Emit one point, and what is known of its row."""
-    b, spec, needs = text.b, text.spec, text.needs
+    spec, needs = text.spec, text.needs
     text.load_row_values()
     text.compute_row_values(0)
-    known: dict[int, Typed] = dict(text.row_values)
+    known, made = dict(text.row_values), {}
     for i in needs.wanted(0):
         if i in tiles:
-            held = memory_type(spec.loads[i].dtype)
             element = f"AD_LD(&{tiles[i]}[threadIdx.x][threadIdx.y + step])"
-            value: Value = b.named(b.expression(held, element), f"v{i}")
-            known[i] = text.o.loaded(value, spec.loads[i].dtype)
+            known[i] = text.elements.read(element, spec.loads[i].dtype, f"v{i}")
         elif i < needs.first:
             known[i] = text.load(i, "i")
         else:
-            known[i] = text.computed(i, known)
+            known[i] = text.computed(i, known, made)
     for k, i in needs.stored(rows=False):
         text.store(k, known[i], "i")

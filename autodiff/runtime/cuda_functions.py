@@ -114,7 +114,7 @@ class CudaFunction:
         if aligned and self._run == self._run_any:
             self._run = _direct(launcher, self._spec, numbers, self._run_any)
         pointers = [0 if k in numbers else device.pointer(x) for k, x in enumerate(held)]
-        bits = [_bits_of(x) if k in numbers else 0 for k, x in enumerate(held)]
+        bits = [_bits_of(x) if k in numbers else (0, 0) for k, x in enumerate(held)]
         launcher.launch(pointers, [device.pointer(x) for x in outputs], bits)
         return outputs
 
@@ -149,7 +149,10 @@ class _Launcher:
         self.counters: list[tuple[int, int]] = []
         self.counters_of: dict[tuple[int, int], Any] = {}
         places, contents = self._laid_out()
-        self.values = (ctypes.c_uint64 * max(1, len(contents)))(*contents)
+        room = (ctypes.c_uint64 * (len(contents) + 2))()
+        shift = ctypes.addressof(room) % 16
+        self.values = (ctypes.c_uint64 * len(contents)).from_buffer(room, shift)
+        self.values[:] = contents
         start = ctypes.addressof(self.values)
         self.addresses = (ctypes.c_uint64 * max(1, len(places)))(*[start + 8 * p for p in places])
         self.parameters = ctypes.addressof(self.addresses)
@@ -159,6 +162,8 @@ class _Launcher:
         places: list[int] = []
         contents: list[int] = []
         for parameter in self.kernel.parameters:
+            if isinstance(parameter, OperandNumber) and len(contents) % 2:
+                contents.append(0)  # a number of 16 bytes begins at a multiple of that
             slot = len(contents)
             places.append(slot)
             contents.append(0)
@@ -167,6 +172,7 @@ class _Launcher:
                     self.operands.append((slot, operand, offset))
                 case OperandNumber(operand):
                     self.numbers.append((slot, operand))
+                    contents.append(0)
                 case OutputPointer(output):
                     self.outputs.append((slot, output))
                 case Scratch(size):
@@ -181,7 +187,10 @@ class _Launcher:
         return places, contents
 
     def launch(
-        self, pointers: Sequence[int], outputs: Sequence[int], numbers: Sequence[int]
+        self,
+        pointers: Sequence[int],
+        outputs: Sequence[int],
+        numbers: Sequence[tuple[int, int]],
     ) -> None:
         """Launch the kernel on addresses of operands and outputs, and on the bits of numbers."""
         device, values = self.device, self.values
@@ -192,7 +201,7 @@ class _Launcher:
             for slot, output in self.outputs:
                 values[slot] = outputs[output]
             for slot, operand in self.numbers:
-                values[slot] = numbers[operand]
+                values[slot : slot + 2] = numbers[operand]
             self.start(stream)
 
     def start(self, stream: int) -> None:
@@ -238,9 +247,9 @@ class StagedFunction:
     __call__ = call
 
 
-def _bits_of(number: Any) -> int:
-    """Return the bits of an element of memory, zeros beyond."""
-    return int.from_bytes(number.tobytes(), "little")
+def _bits_of(number: Any) -> tuple[int, int]:
+    """Return the bits of an element of memory in two words, zeros beyond it."""
+    return struct.unpack("<QQ", number.tobytes().ljust(16, b"\0"))
 
 
 def _direct(
@@ -262,7 +271,7 @@ def _direct(
                 if not (p0 | q0) & 15:
                     with lock:
                         values[0] = p0
-                        values[2] = bits_of(asarray(x1).astype(type1))
+                        values[2:4] = bits_of(asarray(x1).astype(type1))
                         values[1] = q0
                         launch(grid, block, 0, parameters, stream())
                     return [y0]
@@ -301,7 +310,9 @@ def _direct(
     for slot, operand, offset in launcher.operands:
         inside.append(f"values[{slot}] = p{operand}" + (f" + {offset}" if offset else ""))
     for slot, operand in launcher.numbers:
-        inside.append(f"values[{slot}] = bits_of(asarray(x{operand}).astype(type{operand}))")
+        inside.append(
+            f"values[{slot}:{slot + 2}] = bits_of(asarray(x{operand}).astype(type{operand}))"
+        )
     for slot, output in launcher.outputs:
         inside.append(f"values[{slot}] = q{output}")
     owns = launcher.scratch or launcher.counters

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from autodiff.base import dtypes
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program
 from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text, stages_of
@@ -14,8 +13,11 @@ from autodiff.ir.held import held_graphs
 from autodiff.runtime.cpu_kernels import can_emit
 from autodiff.schedule.fuse import Schedule, fuse, kernel
 from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.lowerable import LOWERED_KINDS, why_not_lowered
+from autodiff.schedule.lowerable import why_not_lowered
 from autodiff.schedule.target import Target
+
+#: Kinds of the element types that kernels for GPUs hold.
+KINDS = "biufc"
 
 
 def schedule_for_cuda(graph: Graph) -> Schedule:
@@ -28,12 +30,7 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
-    if primitive.combine is None:
-        return why_not_lowered(eqn)
-    for dtype in (eqn.inputs[0].aval.dtype, eqn.outputs[0].aval.dtype):
-        if dtypes.kind(dtype) not in LOWERED_KINDS:
-            return f"{primitive.name} is on {dtype}, which kernels do not hold"
-    return None
+    return why_not_lowered(eqn, KINDS) if primitive.combine is None else None
 
 
 def cuda_sources(graph: Graph, target: Target) -> list[str]:

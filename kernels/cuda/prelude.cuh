@@ -1,6 +1,6 @@
 // What generated kernels are written with. It includes nothing, so it costs a compiler little:
-// names of integer types, lanes of neighbouring elements, 16-bit floats, combinations over the
-// threads of a warp and of a block.
+// names of integer types, complex numbers, lanes of neighbouring elements, 16-bit floats,
+// combinations over the threads of a warp and of a block.
 //
 // All memory of kernels is read and written by AD_LD and AD_ST. What has no C++ (inline PTX) has a
 // twin in C++, for compilers of processors, under AUTODIFF_EMULATOR.
@@ -23,6 +23,18 @@ typedef unsigned long long u64;
 #define AD_LD(pointer) (*(pointer))
 #define AD_ST(pointer, value) (*(pointer) = (value))
 #endif
+
+// ---- complex numbers, as they lie in memory
+
+template <class T>
+struct alignas(2 * sizeof(T)) Complex {
+  T real, imag;
+};
+
+template <class T>
+inline __device__ Complex<T> make_complex(T real, T imag) {
+  return {real, imag};
+}
 
 // ---- lanes: neighbouring elements, read and written by one instruction of at most 16 bytes
 
@@ -145,6 +157,10 @@ inline __device__ u16 shuffled(u16 x, int mask) {
 template <class T>
 inline __device__ T shuffled(T x, int mask) {
   return __shfl_xor_sync(0xffffffffu, x, mask);
+}
+template <class T>
+inline __device__ Complex<T> shuffled(Complex<T> x, int mask) {
+  return {shuffled(x.real, mask), shuffled(x.imag, mask)};
 }
 
 // Return, in each of `threads` neighbouring threads (a power of 2, at most 32), x of all of them

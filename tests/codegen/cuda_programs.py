@@ -163,6 +163,26 @@ PROGRAMS: tuple[Program, ...] = (
     Program("lorenz", lorenz, tuple(_array(400 + i)[:400] for i in range(3)), ulps=64, wide=True),
     Program("random_bits", random_bits, (KEY,), ulps=0),
     Program("random_normal", normal, (KEY,)),
+    Program(
+        "complex_chain",
+        lambda z, w: np.exp(z) * w / (1.0 + z * np.conj(z)) + np.sqrt(w),
+        (_array(101) + 1j * _array(102)[1:], _array(103)[2:] + 1j * _array(104)[3:]),
+        ulps=16,
+        wide=True,
+    ),
+    Program(
+        "complex_rows",
+        lambda z: (np.sum(z * z, axis=1), np.sum(z, axis=0), np.prod(1 + 0.01j * z)),
+        ((_array(9, 33) + 1j * _array(33, 9).T).astype(np.complex64),),
+        ulps=64,  # of a product of 297 factors
+    ),
+    Program(
+        "gradient_of_modulus",
+        ad.grad(lambda x, y: np.sum(np.abs(np.exp(x + 1j * y) + x) ** 2), (0, 1)),
+        (_array(66, dtype=F64), _array(66, dtype=F64)),
+        ulps=16,
+        wide=True,
+    ),
     Program("single_number", lambda x: np.exp(x) * 2.0, (np.array(0.5, F32),)),
     # views and broadcasts
     Program("bias", lambda x, b: np.tanh(x + b), (_array(33, 64), _array(64)), wide=True),

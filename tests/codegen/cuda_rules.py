@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.codegen.cuda_builder import CudaBuilder, type_name
+from autodiff.codegen.cuda_builder import CudaBuilder
+from autodiff.codegen.cuda_elements import Elements, Held, element_name
 from autodiff.codegen.cuda_kernels import prelude
-from autodiff.codegen.cuda_operations import CudaOperations
-from autodiff.codegen.operations import Typed, memory_type
 from autodiff.schedule.target import Target
 from tests import emulator
 
-Rule = Callable[..., tuple[Typed, ...]]
+Rule = Callable[..., tuple[Held, ...]]
 THREADS = 128
 
 
@@ -35,19 +34,16 @@ class CudaKernels:
     def add(self, name: str, rule: Rule, operands: Sequence[np.dtype]) -> None:
         """Add the kernel of `rule` on operands of these types."""
         b = CudaBuilder(self.target, ("i", "n", name))
-        o = CudaOperations(b)
+        elements = Elements(b)
         declared = []
         values = []
         for k, dtype in enumerate(operands):
-            held = memory_type(dtype)
-            declared.append(f"const {type_name(held)}* x{k}")
-            element = b.named(b.expression(held, f"AD_LD(&x{k}[i])"), f"v{k}")
-            values.append(o.loaded(element, dtype))
-        outputs = rule(o, *values)
+            declared.append(f"const {element_name(dtype)}* x{k}")
+            values.append(elements.read(f"AD_LD(&x{k}[i])", dtype, f"v{k}"))
+        outputs = rule(elements.o, *values)
         for k, output in enumerate(outputs):
-            stored = o.stored(output)
-            declared.append(f"{type_name(stored.type)}* y{k}")
-            b.statement(f"AD_ST(&y{k}[i], {{0}});", stored)
+            declared.append(f"{element_name(output.dtype)}* y{k}")
+            elements.write(f"AD_ST(&y{k}[i], {{value}});", output)
         self._functions[name] = "\n".join(
             [
                 f'extern "C" __global__ void {name}({", ".join([*declared, "int n"])}) {{',

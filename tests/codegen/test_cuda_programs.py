@@ -45,6 +45,8 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
     if wanted.dtype.kind in "biu":
         return 0.0 if np.array_equal(found, wanted) else np.inf
+    if wanted.dtype.kind == "c":
+        return max(distance(found.real, wanted.real), distance(found.imag, wanted.imag))
     x, y = found.astype(np.longdouble), wanted.astype(np.longdouble)
     same = (x == y) | (np.isnan(x) & np.isnan(y))
     unit = np.spacing(np.max(np.abs(wanted))).astype(np.longdouble)
@@ -122,6 +124,13 @@ def test_a_number_of_the_host_is_a_parameter():
         for rate in (0.5, 0.25):
             np.testing.assert_array_equal(step(x, rate).get(), np.arange(5) * np.float32(1 - rate))
         assert device.launched == ["kernel", "kernel"]
+
+
+def test_a_complex_number_of_the_host_is_a_parameter():
+    with emulated():
+        z = fake_cupy.ndarray(np.arange(5) + 1j)
+        turned = ad.jit(lambda z, by: z * by)(z, np.complex128(2j)).get()
+    np.testing.assert_array_equal(turned, (np.arange(5) + 1j) * 2j)
 
 
 def test_special_values_go_through_kernels():

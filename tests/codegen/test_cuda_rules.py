@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
-from autodiff.codegen.cuda_operations import CudaOperations
 from autodiff.ir.primitive import primitives
 from autodiff.schedule.target import cuda_target
 from tests.codegen import test_lowering_rules as rules
@@ -17,20 +14,9 @@ from tests.primitives.sampling import names
 GPU = cuda_target("sm_90")
 
 
-class _Watched(CudaOperations):
-    """Operations that tell whether the math library was called."""
-
-    calls_library = False
-
-    def math(self, name: str, *operands: Any) -> Any:
-        self.calls_library = True
-        return super().math(name, *operands)
-
-
 @pytest.fixture(autouse=True)
 def _on_a_gpu(monkeypatch):
     monkeypatch.setattr(rules, "Kernels", CudaKernels)
-    monkeypatch.setattr(rules, "_Watched", _Watched)
 
 
 @pytest.mark.parametrize("name", names(lambda p: p.kind == "elementwise"))
