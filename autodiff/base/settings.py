@@ -145,7 +145,7 @@ TABLE: tuple[Setting, ...] = (
         "AUTODIFF_KERNELS",
         True,
         _boolean,
-        "Compute compiled graphs of NumPy arrays by generated kernels where these can: several "
+        "Compute compiled graphs by generated kernels where these can: several "
         "operations at a time, each within its stated error.",
         changes_code=True,
     ),

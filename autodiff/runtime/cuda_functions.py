@@ -344,7 +344,7 @@ _lock = Lock()
 
 def cuda_function(spec: KernelSpec, device: Device) -> CudaFunction | StagedFunction:
     """Return a kernel's function on a device, made when first asked for."""
-    key = (spec, id(device), settings().code_key)
+    key = (spec, device, settings().code_key)
     with _lock:
         found = _functions.get(key)
         if found is not None:
@@ -362,7 +362,7 @@ def _source(kernel: CudaKernel) -> str:
 
 def _start_compiling(source: str, device: Device) -> None:
     """Compile a program on another thread, as the others of its graph; `_program` waits for it."""
-    key = (source, id(device))
+    key = (source, device)
     run = copy_context().run
     with _lock:
         if key not in _programs and key not in _compiling:
@@ -371,7 +371,7 @@ def _start_compiling(source: str, device: Device) -> None:
 
 def _program(source: str, device: Device) -> Program:
     """Return a loaded program; kernels of one text share it."""
-    key = (source, id(device))
+    key = (source, device)
     with _lock:
         found, started = _programs.get(key), _compiling.pop(key, None)
     if found is not None:

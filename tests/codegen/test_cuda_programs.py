@@ -14,11 +14,19 @@ import pytest
 
 import autodiff as ad
 from autodiff import tree
+from autodiff.codegen import cuda_text
 from tests.codegen.cuda_programs import PROGRAMS, Program
 from tests.composition import fake_cupy
 from tests.emulator.device import emulated
 
 SEEDS = (0, 1, 2)
+
+#: A program of every shape of kernel.
+LONG_TOO = (
+    *("chain", "neighbours", "bias", "four_axes", "transposed_axes", "short_rows", "softmax"),
+    *("rows_of_a_block", "moments_of_long_rows", "columns", "tall_columns", "middle_axis"),
+    *("sum_of_squares", "softmax_of_everything"),
+)
 
 
 def _on_device(x: Any) -> Any:
@@ -89,6 +97,14 @@ def test_reductions_of_whole_arrays_of_every_length(n):
     program = Program("sum", lambda x: np.sum(x * x), (x,), ulps=0)
     for found, wanted in zip(run(program, seed=3), expected(program), strict=True):
         assert distance(found, wanted) == 0
+
+
+@pytest.mark.parametrize("name", LONG_TOO)
+def test_indices_of_64_bits_lead_to_the_same_elements(name, monkeypatch):
+    monkeypatch.setattr(cuda_text, "is_long", lambda spec: True)
+    (program,) = [program for program in PROGRAMS if program.name == name]
+    for found, wanted in zip(run(program), expected(program), strict=True):
+        assert distance(found, wanted) <= program.ulps
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
