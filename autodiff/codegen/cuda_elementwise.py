@@ -25,9 +25,7 @@ from collections.abc import Callable
 
 from autodiff.codegen.cuda_elements import element_name
 from autodiff.codegen.cuda_launch import CudaKernel
-from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
-from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.target import Target
+from autodiff.codegen.cuda_text import KernelText, ceil_div, power_of_two
 
 #: Threads of a block.
 THREADS = 256
@@ -36,11 +34,9 @@ THREADS = 256
 MOST_BLOCKS = 32768
 
 
-def emit_elementwise(
-    spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], aligned: bool
-) -> CudaKernel:
-    """Return the kernel of a spec without reductions that `collapsed` has returned."""
-    text = KernelText(spec, target, name, numbers, lanes_of(spec, target, aligned))
+def emit_elementwise(text: KernelText) -> CudaKernel:
+    """Return a kernel without reductions."""
+    spec = text.spec
     b, lanes, index = text.b, text.lanes, text.index
     wide = "i64(blockIdx.x)" if text.long else "blockIdx.x"
     thread = f"{wide} * blockDim.x + threadIdx.x"

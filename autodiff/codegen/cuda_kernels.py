@@ -14,7 +14,8 @@ from autodiff.base.kernel_sources import kernel_directory
 from autodiff.codegen.cpu_kernels import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
-from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages
+from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
+from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.stages import Stage, in_stages
@@ -47,6 +48,7 @@ def emit_kernel(
     *,
     numbers: frozenset[int] = frozenset(),
     aligned: bool = True,
+    contract: bool = True,
 ) -> CudaKernel:
     """Return a kernel's text, and how it is launched.
 
@@ -56,17 +58,18 @@ def emit_kernel(
         name: the function's name.
         numbers: operands without axes that are given by value, not by address.
         aligned: whether all operands and outputs begin at multiples of 16 bytes.
+        contract: whether a product and a sum may be rounded once (fused multiply-add).
 
     Raises:
         CannotEmit: points of a row are not one axis, and there is a reduction.
     """
     layout = collapsed(spec)
+    axis = None if layout.reduces else crossed_axis(layout)
+    lanes = lanes_of(layout, target, aligned and axis is None and not rows_are_neighbours(layout))
+    text = KernelText(layout, target, name, numbers, lanes, contract)
     if layout.reduces:
-        return emit_reductions(layout, target, name, numbers, aligned)
-    axis = crossed_axis(layout)
-    if axis is not None:
-        return emit_tiles(layout, target, name, numbers, axis)
-    return emit_elementwise(layout, target, name, numbers, aligned)
+        return emit_reductions(text, target)
+    return emit_elementwise(text) if axis is None else emit_tiles(text, axis)
 
 
 def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:

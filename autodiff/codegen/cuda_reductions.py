@@ -148,7 +148,7 @@ def _fits(points: int, kept: int) -> bool:
 
 def rows_are_neighbours(spec: KernelSpec) -> bool:
     """Return whether going from row to row rather than along rows goes through memory in order."""
-    if not spec.rows or spec.shape[spec.rows - 1] < 8:
+    if not spec.reduces or not spec.rows or spec.shape[spec.rows - 1] < 8:
         return False
     along = across = 0
     for load in spec.loads:
@@ -157,23 +157,18 @@ def rows_are_neighbours(spec: KernelSpec) -> bool:
     return across > along
 
 
-def emit_reductions(
-    spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], aligned: bool
-) -> CudaKernel:
-    """Return the kernel of a spec with reductions that `collapsed` has returned."""
-    lanes = 1 if rows_are_neighbours(spec) else lanes_of(spec, target, aligned)
-    team = team_of(spec, target, lanes)
-    text = KernelText(spec, target, name, numbers, lanes)
-    return _Reductions(text, team, spec).kernel()
+def emit_reductions(text: KernelText, target: Target) -> CudaKernel:
+    """Return a kernel with reductions."""
+    return _Reductions(text, team_of(text.spec, target, text.lanes)).kernel()
 
 
 class _Reductions:
     """The body of one kernel, for one team."""
 
-    def __init__(self, text: KernelText, team: Team, spec: KernelSpec) -> None:
+    def __init__(self, text: KernelText, team: Team) -> None:
         self.text = text
         self.team = team
-        self.spec = spec
+        self.spec = spec = text.spec
         self.b = text.b
         self.needs = text.needs
         self.lanes = text.lanes

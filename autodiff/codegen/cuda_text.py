@@ -94,10 +94,17 @@ class KernelText:
         name: the kernel's name.
         numbers: operands without axes that are given by value.
         lanes: points that a thread takes at a time.
+        contract: whether a product and a sum may be rounded once.
     """
 
     def __init__(
-        self, spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], lanes: int
+        self,
+        spec: KernelSpec,
+        target: Target,
+        name: str,
+        numbers: frozenset[int],
+        lanes: int,
+        contract: bool,
     ) -> None:
         self.spec = spec
         self.name = name
@@ -108,7 +115,7 @@ class KernelText:
         self.b = CudaBuilder(target, (name, *_OWN_NAMES))
         self.elements = Elements(self.b)
         self.o = self.elements.o
-        self.b.contract = True
+        self.b.contract = contract
         self.needs = Needs(spec)
         self.parameters: list[tuple[str, Parameter]] = []
         self.strides: dict[int, str] = {}

@@ -25,7 +25,6 @@ from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_text import KernelText, ceil_div
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.target import Target
 
 #: Points of a tile along both axes, and threads of a block along y.
 TILE, HEIGHT = 32, 8
@@ -55,11 +54,9 @@ def crossed_axis(spec: KernelSpec) -> int | None:
     return axis if fits and others <= MOST_BLOCKS else None
 
 
-def emit_tiles(
-    spec: KernelSpec, target: Target, name: str, numbers: frozenset[int], axis: int
-) -> CudaKernel:
-    """Return the kernel of a spec without reductions; `axis` is what `crossed_axis` returned."""
-    text = KernelText(spec, target, name, numbers, 1)
+def emit_tiles(text: KernelText, axis: int) -> CudaKernel:
+    """Return a kernel without reductions; `axis` is what `crossed_axis` returned."""
+    spec = text.spec
     b, index, needs = text.b, text.index, text.needs
     known = needs.in_rows
     lines, n = spec.shape[axis], spec.row_size

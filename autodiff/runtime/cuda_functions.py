@@ -121,7 +121,14 @@ class CudaFunction:
     def _emitted(self, numbers: frozenset[int], aligned: bool) -> CudaKernel:
         target = cuda_target(self._device.facts["architecture"])
         with seldom_collected():
-            return emit_kernel(self._spec, target, SYMBOL, numbers=numbers, aligned=aligned)
+            return emit_kernel(
+                self._spec,
+                target,
+                SYMBOL,
+                numbers=numbers,
+                aligned=aligned,
+                contract=settings().contract,
+            )
 
     def _launcher(self, numbers: frozenset[int], aligned: bool) -> _Launcher:
         with self._lock:

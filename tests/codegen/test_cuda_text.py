@@ -144,3 +144,13 @@ def test_show_prints_kernels_for_a_gpu_that_is_not_there(capsys):
 def test_show_refuses_a_device_it_does_not_know():
     with pytest.raises(ValueError, match=r"device must be cpu, or a GPU .* got device='cuda:70'"):
         ad.show(np.sin, 1.0, device="cuda:70")
+
+
+@pytest.mark.usefixtures("compiler")
+def test_products_are_fused_with_sums_only_where_they_may_be():
+    (spec,) = schedule_of(Program("p", lambda x: x * x + x, (np.ones(64),))).kernels()
+    fused = [
+        nvrtc.compile_to_ptx(program_text([made]), "sm_90").count("fma.rn.f64")
+        for made in (emit_kernel(spec, H100, "kernel", contract=c) for c in (True, False))
+    ]
+    assert fused[0] > 0 == fused[1]
