@@ -1,4 +1,4 @@
-"""CUDA kernels without reductions: every thread computes some neighbouring points.
+"""CUDA kernels without reductions: every thread computes some points, neighbours if it can.
 
 For contiguous arrays, `y = sin(x) * w`:
 
@@ -30,6 +30,9 @@ from autodiff.codegen.cuda_text import KernelText, ceil_div, power_of_two
 #: Threads of a block.
 THREADS = 256
 
+#: Points that a thread takes where neighbours cannot be read together, to have more on the way.
+STEPS = 4
+
 #: Blocks along y that a grid has at most; beyond, they go on along z.
 MOST_BLOCKS = 32768
 
@@ -39,8 +42,13 @@ def emit_elementwise(text: KernelText) -> CudaKernel:
     spec = text.spec
     b, lanes, index = text.b, text.lanes, text.index
     wide = "i64(blockIdx.x)" if text.long else "blockIdx.x"
+    steps = STEPS if lanes == 1 and spec.row_size >= STEPS * THREADS else 1
     thread = f"{wide} * blockDim.x + threadIdx.x"
-    b.statement(f"const {index} i = {thread if lanes == 1 else f'{lanes} * ({thread})'};")
+    if lanes > 1:
+        thread = f"{lanes} * ({thread})"
+    elif steps > 1:
+        thread = f"{wide} * {steps * THREADS} + threadIdx.x"
+    b.statement(f"const {index} i = {thread};")
     text.integer("n", spec.row_size)
     if spec.rows:
         block = "blockIdx.z * gridDim.y + blockIdx.y"
@@ -55,37 +63,74 @@ def emit_elementwise(text: KernelText) -> CudaKernel:
     if text.needs.last < 0:  # a single point
         for k, i in text.needs.stored(rows=True):
             text.store(k, text.row_values[i], "0")
+    elif lanes > 1:
+        _neighbours(text)
+    elif steps > 1:
+        _points_apart(text)
     else:
-        _points(text)
+        _point(text, "i", {})
     along = min(THREADS, power_of_two(ceil_div(spec.row_size, lanes)))
     across = THREADS // along
     blocks = ceil_div(spec.row_count, across) if spec.rows else 1
     deep = ceil_div(blocks, MOST_BLOCKS)
-    grid = (ceil_div(spec.row_size, lanes * along), ceil_div(blocks, deep), deep)
+    grid = (ceil_div(spec.row_size, lanes * steps * along), ceil_div(blocks, deep), deep)
     if not spec.rows:
         along, across = THREADS, 1
-        grid = (ceil_div(spec.row_size, lanes * along), 1, 1)
-    return text.kernel(_about(text), THREADS, grid, (along, across, 1))
+        grid = (ceil_div(spec.row_size, lanes * steps * along), 1, 1)
+    return text.kernel(_about(text, steps), THREADS, grid, (along, across, 1))
 
 
-def _about(text: KernelText) -> str:
+def _about(text: KernelText, steps: int) -> str:
     mapped = "x: points of a row" if text.spec.rows else "x: points"
     if text.lanes > 1:
         mapped += f", {text.lanes} a thread; operands begin at multiples of 16 bytes"
+    elif steps > 1:
+        mapped += f", {steps} a thread, {THREADS} apart"
     return mapped + ("\ny, z: rows" if text.spec.rows else "")
 
 
-def _points(text: KernelText) -> None:
-    """Emit the points of a thread."""
+def _point(text: KernelText, point: str, read: dict[int, str]) -> None:
+    """Emit one point; `read` are variables that hold elements already loaded."""
+    spec, needs = text.spec, text.needs
+    known, made = dict(text.row_values), {}
+    for i in needs.wanted(0):
+        if i in read:
+            known[i] = text.elements.read(read[i], spec.loads[i].dtype, f"v{i}")
+        elif i < needs.first:
+            known[i] = text.load(i, point)
+        else:
+            known[i] = text.computed(i, known, made)
+    for k, i in needs.stored(rows=False):
+        text.store(k, known[i], point)
+
+
+def _points_apart(text: KernelText) -> None:
+    """Emit points that lie a block apart: all are loaded before the first is computed."""
+    b, spec, needs = text.b, text.spec, text.needs
+    loads = [i for i in needs.wanted(0) if i < needs.first]
+    arrays = {i: b.fresh(f"v{i}_apart") for i in loads}
+    for i, name in arrays.items():
+        b.statement(f"{element_name(spec.loads[i].dtype)} {name}[{STEPS}];")
+    head = f"for (int step = 0; step < {STEPS}; ++step)"
+    place = f"const {text.index} j = i + {THREADS} * step;"
+    b.statement("#pragma unroll")
+    with b.within(head):
+        b.statement(place)
+        with b.within("if (j < n)"):
+            for i, name in arrays.items():
+                element = f"AD_LD(&{text.pointers[i]}[{text.place(spec.loads[i], 'j')}])"
+                b.statement(f"{name}[step] = {element};")
+    b.statement("#pragma unroll")
+    with b.within(head):
+        b.statement(place)
+        with b.within("if (j < n)"):
+            _point(text, "j", {i: f"{name}[step]" for i, name in arrays.items()})
+
+
+def _neighbours(text: KernelText) -> None:
+    """Emit neighbouring points: those of one thread are read and written together."""
     b, spec, needs = text.b, text.spec, text.needs
     wanted = needs.wanted(0)
-    if text.lanes == 1:
-        known, made = dict(text.row_values), {}
-        for i in wanted:
-            known[i] = text.load(i, "i") if i < needs.first else text.computed(i, known, made)
-        for k, i in needs.stored(rows=False):
-            text.store(k, known[i], "i")
-        return
     wide_loads = [i for i in wanted if i < needs.first and text.is_wide(spec.loads[i])]
     wide_stores = [k for k, _ in needs.stored(rows=False) if text.is_wide(spec.stores[k])]
     arrays = {i: b.fresh(f"v{i}_lanes") for i in wide_loads}

@@ -61,7 +61,7 @@ DEEP, COLUMNS = 16, 32
 LEAST_PART = 8192
 
 #: Blocks a multiprocessor has at most where several blocks take a row.
-WAVES = 4
+WAVES = 8
 
 #: Blocks along y that a grid has at most; beyond, they go on along z.
 MOST_BLOCKS = 32768
@@ -255,8 +255,11 @@ class _Reductions:
             held[i] = b.fresh(f"{value.primitive.name.rstrip('_')}{i}")
             kind = held_name(text.accumulated(value))
             b.statement(f"{kind} {held[i]} = {text.combination(value)}::identity();")
-        with self._visited() as visit:
-            self._visit(number, visit, reductions, held)
+        if self.team.steps:
+            with self._kept_steps() as step:
+                self._visit(number, step, reductions, held)
+        else:
+            self._loop(number, reductions, held)
         for i, value in reductions.items():
             b.statement(f"{held[i]} = {self._across(value, held[i])};")
         if self.team.parts > 1:
@@ -271,32 +274,50 @@ class _Reductions:
         return f"{self.lanes} * ({thread})" if " " in thread else f"{self.lanes} * {thread}"
 
     @contextmanager
-    def _visited(self) -> Iterator[str]:
-        """Emit the loop of a thread over its lanes; yield the number of the kept lanes."""
+    def _kept_steps(self) -> Iterator[str]:
+        """Emit the steps of a thread whose lanes are kept; yield which of them a step has."""
+        b, team = self.b, self.team
+        with ExitStack() as blocks:
+            if team.steps > 1:
+                b.statement("#pragma unroll")
+                head = f"for (int step = 0; step < {team.steps}; ++step)"
+                blocks.enter_context(b.within(head))
+                place = self._first(f"threadIdx.x + {team.threads} * step")
+                b.statement(f"const {self.text.index} j = {place};")
+            blocks.enter_context(b.within("if (j < n)"))
+            yield "[step]" if team.steps > 1 else ""
+
+    def _loop(self, number: int, reductions: dict[int, Reduce], held: dict[int, str]) -> None:
+        """Emit the loop of a thread over a row, or over its block's part of it.
+
+        What fills no lanes at the end of a single row comes after the loop, point by point: so the
+        loop has no branches, and reads ahead.
+        """
         b, team, index = self.b, self.team, self.text.index
         thread = "threadIdx.y" if team.kind == "columns" else "threadIdx.x"
-        with ExitStack() as blocks:
-            if team.steps:
-                if team.steps > 1:
-                    b.statement("#pragma unroll")
-                    head = f"for (int step = 0; step < {team.steps}; ++step)"
-                    blocks.enter_context(b.within(head))
-                    place = self._first(f"{thread} + {team.threads} * step")
-                    b.statement(f"const {index} j = {place};")
-                blocks.enter_context(b.within("if (j < n)"))
-                yield "[step]" if team.steps > 1 else ""
-                return
-            step, first, end = team.threads * self.lanes, self._first(thread), "n"
-            if team.parts > 1:
-                self.text.integer("part", team.part)
-                axis = "z" if team.kind == "columns" else "x"
-                b.statement(f"const {index} begin = {self._wide(axis)} * part;")
-                b.statement(f"const {index} end = begin + part < n ? begin + part : n;")
-                first, end = f"begin + {first}", "end"
-            b.statement("#pragma unroll 4")
-            head = f"for ({index} j = {first}; j < {end}; j += {step})"
-            blocks.enter_context(b.within(head))
-            yield ""
+        first, end = self._first(thread), "n"
+        if team.parts > 1:
+            self.text.integer("part", team.part)
+            axis = "z" if team.kind == "columns" else "x"
+            b.statement(f"const {index} begin = {self._wide(axis)} * part;")
+            b.statement(f"const {index} end = begin + part < n ? begin + part : n;")
+            first, end = f"begin + {first}", "end"
+        whole = end
+        if not self.is_whole:
+            whole = b.fresh("whole")
+            b.statement(f"const {index} {whole} = {end} / {self.lanes} * {self.lanes};")
+        b.statement("#pragma unroll 4")
+        step = team.threads * self.lanes
+        with b.within(f"for ({index} j = {first}; j < {whole}; j += {step})"):
+            self._visit(number, "", reductions, held)
+        if self.is_whole:
+            return
+        with b.within(f"if ({whole} + {thread} < {end})"):
+            b.statement(f"const {index} j = {whole} + {thread};")
+            lanes = self.lanes
+            self.lanes = self.text.lanes = 1
+            self._visit(number, "", reductions, held)
+            self.lanes = self.text.lanes = lanes
 
     def _visit(
         self, number: int, step: str, reductions: dict[int, Reduce], held: dict[int, str]
@@ -306,7 +327,7 @@ class _Reductions:
         read = {i for i in self.kept if self.kept_in[i] < number}
         wanted = needs.wanted(number, read)
         arrays = {i: f"{self.kept[i]}{step}" for i in wanted if i in self.kept}
-        guarded = not self.is_whole
+        guarded = bool(self.team.steps) and not self.is_whole
         if guarded:
             b.statement(f"const int left = n - j < {lanes} ? n - j : {lanes};")
         for i in wanted:

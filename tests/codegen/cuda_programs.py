@@ -198,7 +198,7 @@ PROGRAMS: tuple[Program, ...] = (
         (_array(70, 45, dtype=F16), _array(45, 70, dtype=F16), _array(45, dtype=F16)),
     ),
     Program("reversed_axes", lambda x: x.T + x.T[:, ::-1], (_array(40, 33),)),
-    Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(1000),)),
+    Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(5000),)),
     Program("reversed", lambda x: x[::-1] * x, (_array(1000),)),
     Program("every_second", lambda x, y: x[::2] + y, (_array(1000), _array(500))),
     # rows
