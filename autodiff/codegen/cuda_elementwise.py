@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 from autodiff.codegen.cuda_elements import element_name
 from autodiff.codegen.cuda_launch import CudaKernel
-from autodiff.codegen.cuda_text import KernelText, ceil_div, power_of_two
+from autodiff.codegen.cuda_text import KernelText, ceil_div, is_heavy, power_of_two
 
 #: Threads of a block.
 THREADS = 256
@@ -42,7 +42,8 @@ def emit_elementwise(text: KernelText) -> CudaKernel:
     spec = text.spec
     b, lanes, index = text.b, text.lanes, text.index
     wide = "i64(blockIdx.x)" if text.long else "blockIdx.x"
-    steps = STEPS if lanes == 1 and spec.row_size >= STEPS * THREADS else 1
+    is_apart = lanes == 1 and spec.row_size >= STEPS * THREADS and not is_heavy(spec)
+    steps = STEPS if is_apart else 1
     thread = f"{wide} * blockDim.x + threadIdx.x"
     if lanes > 1:
         thread = f"{lanes} * ({thread})"

@@ -16,6 +16,7 @@ import numpy as np
 
 from autodiff.base import dtypes
 from autodiff.base.source_info import VALUES, file_and_line, sweep_of
+from autodiff.codegen.cpu_kernels import instructions_of
 from autodiff.codegen.cuda_builder import CudaBuilder
 from autodiff.codegen.cuda_elements import Elements, Held, element_name, held_name
 from autodiff.codegen.cuda_launch import (
@@ -35,7 +36,7 @@ from autodiff.codegen.operations import Typed
 from autodiff.ir.graph import Literal
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
-from autodiff.schedule.target import Target
+from autodiff.schedule.target import AVX2, Target
 
 #: Elements from which on indices have 64 bits.
 LONG = 1 << 31
@@ -43,6 +44,10 @@ LONG = 1 << 31
 #: Points that a thread takes at a time at most: with 16 of one byte each there were too few
 #: registers for a division.
 MOST_LANES = 8
+
+#: Instructions beyond which a thread takes one point at a time: at 500 for 8 bytes a GPU computes
+#: several times as long as it reads, and compiling takes a quarter of the time.
+HEAVY = 500
 
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
@@ -63,7 +68,7 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
     written = [x for x in spec.stores if x.strides and x.strides[-1] == 1]
     everything: list[Load | Store] = [*flat, *written]
-    if not aligned or not everything:
+    if not aligned or not everything or is_heavy(spec):
         return 1
     lanes = min(MOST_LANES, *[target.lanes(x.dtype) for x in everything])
     if spec.row_count > 1 and spec.row_size % lanes:
@@ -73,6 +78,15 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
         if offset % lanes or any(stride % lanes for stride in x.strides[: spec.rows]):
             return 1
     return lanes
+
+
+def is_heavy(spec: KernelSpec) -> bool:
+    """Return whether so much is computed at a point that memory is waited for in any case.
+
+    Instructions are counted as those of a processor: formulas are much the same.
+    """
+    computed = [value for value in spec.values if isinstance(value, Compute)]
+    return sum(instructions_of(value, spec, AVX2) for value in computed) > HEAVY
 
 
 def is_long(spec: KernelSpec) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program
+from autodiff.codegen.cpu_kernels import instructions_for
 from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text, stages_of
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.ir.graph import Eqn, Graph
@@ -14,7 +15,7 @@ from autodiff.runtime.cpu_kernels import can_emit
 from autodiff.schedule.fuse import Schedule, fuse, kernel
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.lowerable import why_not_lowered
-from autodiff.schedule.target import Target
+from autodiff.schedule.target import AVX2, Target
 
 #: Kinds of the element types that kernels for GPUs hold.
 KINDS = "biufc"
@@ -22,7 +23,16 @@ KINDS = "biufc"
 
 def schedule_for_cuda(graph: Graph) -> Schedule:
     """Return a simplified graph with kernels for a GPU."""
-    return fuse(graph, why_not_computed, can_emit, unite=not settings().no_fusion)
+    unite = not settings().no_fusion
+    return fuse(graph, why_not_computed, can_emit, unite=unite, instructions=_instructions)
+
+
+def _instructions(eqn: Eqn) -> int:
+    """Return how many instructions an equation takes, counted as those of a processor."""
+    operands = tuple([atom.aval.dtype for atom in eqn.inputs])
+    if eqn.primitive.combine is not None:
+        return 1
+    return instructions_for(eqn.primitive, operands, tuple(eqn.params.items()), AVX2)
 
 
 def why_not_computed(eqn: Eqn) -> str | None:

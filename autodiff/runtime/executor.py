@@ -115,10 +115,10 @@ class Executable:
         with seldom_collected():
             simplified = simplify(self._graph)
             program = _compiled(simplified, module, self._donated)
-        if values.dump and module is np:
-            backend = backend_of(np)
+        if values.dump:
+            backend = backend_of(module)
             schedule = str(backend.schedule(simplified)) if backend is not None else None
-            dump(values.dump, self._graph, simplified, schedule, sources(simplified))
+            dump(values.dump, self._graph, simplified, schedule, sources(simplified, module))
         self._programs[module] = program
         return program
 
@@ -234,12 +234,12 @@ def _is_number(eqn: Eqn) -> bool:
     return not any(var.aval.shape for var in eqn.outputs)
 
 
-def sources(graph: Graph) -> list[str]:
-    """Return the texts that a simplified graph becomes for NumPy arrays: the program, its kernels.
+def sources(graph: Graph, module: ModuleType = np) -> list[str]:
+    """Return the texts that a simplified graph becomes for a module's arrays: program and kernels.
 
     Those of held graphs follow, each beginning with a line that says whose it is.
     """
-    backend = backend_of(np)
+    backend = backend_of(module)
     if backend is not None:
         graph = backend.schedule(graph).graph
     texts = [emit_array_program(graph, lambda held, fresh=False: _unused).source]
@@ -248,7 +248,7 @@ def sources(graph: Graph) -> list[str]:
             texts.append(backend.function(eqn.params["spec"]).text)
         for held in held_graphs(eqn):
             texts.append(f"# held by {eqn.primitive.name}")
-            texts += sources(held)
+            texts += sources(held, module)
     return texts
 
 

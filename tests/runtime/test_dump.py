@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import autodiff as ad
+from tests.composition import fake_cupy
+from tests.emulator.device import emulated
 
 
 @pytest.mark.parametrize("kernels", [False, True])
@@ -31,6 +33,14 @@ def test_a_dump_has_every_stage_and_a_script_that_runs(tmp_path, kernels):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("float64 (40,)")
+
+
+def test_a_dump_of_a_program_on_a_gpu_has_its_text(tmp_path):
+    with emulated(), ad.override(dump=str(tmp_path), reference=False):
+        ad.jit(lambda v: np.sin(v) * 2.0)(fake_cupy.ndarray(np.ones(40)))
+    (folder,) = tmp_path.iterdir()
+    assert "# kernel 0" in (folder / "schedule.txt").read_text()
+    assert 'extern "C" __global__' in (folder / "source-1.txt").read_text()
 
 
 def test_nothing_is_written_without_the_setting(tmp_path, monkeypatch):
