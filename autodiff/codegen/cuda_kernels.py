@@ -8,6 +8,7 @@ mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in differe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache
 
 from autodiff.base.kernel_sources import kernel_directory
@@ -17,11 +18,11 @@ from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
-from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
 from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
 
-__all__ = ["CannotEmit", "emit_kernel", "kernels_text", "program_text", "stages_of"]
+__all__ = ["CannotEmit", "can_emit", "emit_kernel", "kernels_text", "program_text", "stages_of"]
 
 
 @cache
@@ -61,15 +62,46 @@ def emit_kernel(
         contract: whether a product and a sum may be rounded once (fused multiply-add).
 
     Raises:
-        CannotEmit: points of a row are not one axis, and there is a reduction.
+        CannotEmit: points of a row are not one axis, and there is a reduction; or the spec has
+            parts that this backend has no text for.
     """
     layout = collapsed(spec)
+    _check_parts(layout)
     axis = None if layout.reduces else crossed_axis(layout)
     lanes = lanes_of(layout, target, aligned and axis is None and not rows_are_neighbours(layout))
     text = KernelText(layout, target, name, numbers, lanes, contract)
     if layout.reduces:
         return emit_reductions(text, target)
     return emit_elementwise(text) if axis is None else emit_tiles(text, axis)
+
+
+#: What the shapes of kernels read of a load and of a store.
+_PARTS = {
+    Load: {"operand", "dtype", "strides", "offset"},
+    Store: {"value", "dtype", "strides", "shape", "over"},
+}
+
+
+def _check_parts(spec: KernelSpec) -> None:
+    """Raise `CannotEmit` if a spec says something that no text here would say."""
+    for part in (*spec.loads, *spec.values, *spec.stores):
+        kind = type(part)
+        if kind in (Compute, Reduce):
+            continue
+        others = {f.name: f.default for f in fields(part)}
+        for name in _PARTS.get(kind, set()):
+            del others[name]
+        if kind not in _PARTS or any(getattr(part, k) != other for k, other in others.items()):
+            raise CannotEmit(f"kernels for GPUs have no text for {part}")
+
+
+def can_emit(spec: KernelSpec) -> bool:
+    """Return whether a kernel can be emitted for a GPU, and is over some points."""
+    try:
+        _check_parts(collapsed(spec))
+    except CannotEmit:
+        return False
+    return bool(spec.row_count * spec.row_size)
 
 
 def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:

@@ -7,11 +7,10 @@ from typing import Any
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program
 from autodiff.codegen.cpu_kernels import instructions_for
-from autodiff.codegen.cuda_kernels import emit_kernel, kernels_text, stages_of
+from autodiff.codegen.cuda_kernels import can_emit, emit_kernel, kernels_text, stages_of
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.ir.held import held_graphs
-from autodiff.runtime.cpu_kernels import can_emit
 from autodiff.schedule.fuse import Schedule, fuse, kernel
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.lowerable import why_not_lowered

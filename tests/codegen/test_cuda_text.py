@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 import autodiff as ad
-from autodiff.codegen.cuda_kernels import emit_kernel, program_text
+from autodiff.codegen.cuda_kernels import can_emit, emit_kernel, program_text
 from autodiff.runtime import nvrtc
 from autodiff.runtime.nvrtc import CompileError
+from autodiff.schedule.kernel_spec import Load
 from autodiff.schedule.target import cuda_target
 from tests.codegen.cuda_programs import PROGRAMS, Program, kernels_of, schedule_of
 from tests.codegen.cuda_resources import ARCHITECTURES, TABLE, resources, table
@@ -154,3 +156,13 @@ def test_products_are_fused_with_sums_only_where_they_may_be():
         for made in (emit_kernel(spec, H100, "kernel", contract=c) for c in (True, False))
     ]
     assert fused[0] > 0 == fused[1]
+
+
+def test_what_there_is_no_text_for_is_refused():
+    @dataclass(frozen=True)
+    class Guarded(Load):
+        bounds: tuple[int, ...] = ()
+
+    (spec,) = schedule_of(Program("p", lambda x: x * x, (np.ones(64),))).kernels()
+    load = Guarded(0, np.dtype(np.float64), (1,))
+    assert can_emit(spec) and not can_emit(replace(spec, loads=(load,)))
