@@ -49,13 +49,16 @@ class Elements:
         self.b = builder
         self.o = ComplexOperations(CudaOperations(builder))
 
-    def read(self, text: str, dtype: np.dtype, name: str) -> Held:
-        """Return the element of memory that an expression gives, put into a variable."""
+    def read(self, text: str, dtype: np.dtype, name: str, *places: Value) -> Held:
+        """Return the element of memory that an expression gives, put into a variable.
+
+        `{0}`, `{1}`, ... in the expression are `places`.
+        """
         if dtypes.is_complex(dtype):
             name = self.b.fresh(name)
-            self.b.statement(f"const {element_name(dtype)} {name} = {text};")
+            self.b.statement(f"const {element_name(dtype)} {name} = {text};", *places)
             return self.variable(name, dtype)
-        element = self.b.named(self.b.expression(memory_type(dtype), text), name)
+        element = self.b.named(self.b.expression(memory_type(dtype), text, *places), name)
         return self.o.loaded(element, dtype)
 
     def given(self, name: str, dtype: np.dtype) -> Held:

@@ -100,7 +100,7 @@ def _point(text: KernelText, point: str, read: dict[int, str]) -> None:
         elif i < needs.first:
             known[i] = text.load(i, point)
         else:
-            known[i] = text.computed(i, known, made)
+            known[i] = text.computed(i, known, made, point)
     for k, i in needs.stored(rows=False):
         text.store(k, known[i], point)
 
@@ -133,7 +133,7 @@ def _neighbours(text: KernelText) -> None:
     b, spec, needs = text.b, text.spec, text.needs
     wanted = needs.wanted(0)
     wide_loads = [i for i in wanted if i < needs.first and text.is_wide(spec.loads[i])]
-    wide_stores = [k for k, _ in needs.stored(rows=False) if text.is_wide(spec.stores[k])]
+    wide_stores = [k for k, _ in needs.stored(rows=False) if text.is_wide(text.stores[k])]
     arrays = {i: b.fresh(f"v{i}_lanes") for i in wide_loads}
     results = {k: b.fresh(f"y{k}_lanes") for k in wide_stores}
     for i, name in arrays.items():
@@ -141,8 +141,8 @@ def _neighbours(text: KernelText) -> None:
         b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
     has_tail = not spec.rows  # else every row is made of whole lanes
     at_points = [spec.loads[i] for i in wanted if i < needs.first]
-    at_points_written = [spec.stores[k] for k, _ in needs.stored(rows=False)]
-    is_mixed = not all(map(text.is_wide, [*at_points, *at_points_written]))
+    at_points_written = [text.stores[k] for k, _ in needs.stored(rows=False)]
+    is_mixed = not all(map(text.is_wide, [*at_points, *at_points_written])) or bool(text.gathered)
 
     def load_all(function: str, rest: str) -> None:
         for i, name in arrays.items():
@@ -152,7 +152,7 @@ def _neighbours(text: KernelText) -> None:
 
     def store_all(function: str, rest: str) -> None:
         for k, name in results.items():
-            place = text.place(spec.stores[k], "i")
+            place = text.place(text.stores[k], "i")
             b.statement(f"{function}({text.outputs[k]}, {place}, {name}{rest});")
 
     def either(emit: Callable[[str, str], None], some: str, whole: str) -> None:
@@ -167,7 +167,7 @@ def _neighbours(text: KernelText) -> None:
     if arrays:
         either(load_all, "load_first_lanes", "load_lanes")
     for k, name in results.items():
-        kind = element_name(spec.stores[k].dtype)
+        kind = element_name(text.stores[k].dtype)
         b.statement(f"Lanes<{kind}, {text.lanes}> {name};")
     b.statement("#pragma unroll")
     with b.within(f"for (int lane = 0; lane < {text.lanes}; ++lane)"):
@@ -181,7 +181,7 @@ def _neighbours(text: KernelText) -> None:
             elif i < needs.first:
                 known[i] = text.load(i, "i + lane")
             else:
-                known[i] = text.computed(i, known, made)
+                known[i] = text.computed(i, known, made, "i + lane")
         for k, i in needs.stored(rows=False):
             if k in results:
                 text.elements.write(f"{results[k]}[lane] = {{value}};", known[i])

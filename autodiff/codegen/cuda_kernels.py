@@ -12,13 +12,13 @@ from dataclasses import fields
 from functools import cache
 
 from autodiff.base.kernel_sources import kernel_directory
-from autodiff.codegen.cpu_kernels import CannotEmit, collapsed
+from autodiff.codegen.cpu_layout import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
-from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
+from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Load, Reduce, Store
 from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
 
@@ -86,7 +86,7 @@ def _check_parts(spec: KernelSpec) -> None:
     """Raise `CannotEmit` if a spec says something that no text here would say."""
     for part in (*spec.loads, *spec.values, *spec.stores):
         kind = type(part)
-        if kind in (Compute, Reduce):
+        if kind in (Compute, Reduce, Gather):
             continue
         others = {f.name: f.default for f in fields(part)}
         for name in _PARTS.get(kind, set()):
@@ -107,4 +107,6 @@ def can_emit(spec: KernelSpec) -> bool:
 def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:
     """Return the kernels that a GPU runs instead of one; none where it runs the one."""
     layout = collapsed(spec)
+    if any(isinstance(value, Gather) for value in spec.values):
+        return ()
     return in_stages(spec) if layout.reduces and is_for_stages(layout, target) else ()

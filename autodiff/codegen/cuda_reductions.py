@@ -38,7 +38,7 @@ from autodiff.codegen.cuda_elements import Held, element_name, held_name
 from autodiff.codegen.cuda_launch import Counters, CudaKernel, Scratch
 from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.schedule.kernel_spec import KernelSpec, Reduce
+from autodiff.schedule.kernel_spec import Gather, KernelSpec, Reduce
 from autodiff.schedule.target import Target
 
 #: Points of a row up to which a warp or less takes it.
@@ -150,10 +150,12 @@ def rows_are_neighbours(spec: KernelSpec) -> bool:
     """Return whether going from row to row rather than along rows goes through memory in order."""
     if not spec.reduces or not spec.rows or spec.shape[spec.rows - 1] < 8:
         return False
+    known = Needs(spec).in_rows
+    read = [x for i, x in enumerate(spec.loads) if not known[i]]
     along = across = 0
-    for load in spec.loads:
-        along += load.dtype.itemsize * (abs(load.strides[-1]) == 1)
-        across += load.dtype.itemsize * (abs(load.strides[spec.rows - 1]) == 1)
+    for x in (*read, *[value for value in spec.values if isinstance(value, Gather)]):
+        along += x.dtype.itemsize * (abs(x.strides[-1]) == 1)
+        across += x.dtype.itemsize * (abs(x.strides[spec.rows - 1]) == 1)
     return across > along
 
 
@@ -336,9 +338,9 @@ class _Reductions:
         results: dict[int, str] = {}
         due = [(s, i) for s, i in needs.stored(rows=False) if needs.passes[i] == number]
         for s, _ in due:
-            if text.is_wide(spec.stores[s]):
+            if text.is_wide(text.stores[s]):
                 results[s] = b.fresh(f"y{s}_lanes")
-                kind = element_name(spec.stores[s].dtype)
+                kind = element_name(text.stores[s].dtype)
                 b.statement(f"Lanes<{kind}, {lanes}> {results[s]};")
         with ExitStack() as blocks:
             point, lane = "j", ""
@@ -392,7 +394,7 @@ class _Reductions:
             if self.inside and results:
                 only.enter_context(b.within(f"if ({self.inside})"))
             for s, name in results.items():
-                place = text.place(self.spec.stores[s], "j")
+                place = text.place(self.text.stores[s], "j")
                 if guarded:
                     some = f"store_first_lanes({text.outputs[s]}, {place}, {name}, left);"
                     with b.within(f"if (left < {self.lanes})"):
@@ -420,7 +422,7 @@ class _Reductions:
             if is_load:
                 return text.elements.read(element, dtype, f"v{i}")
             return text.elements.variable(element, dtype)
-        return text.load(i, point) if is_load else text.computed(i, known, made)
+        return text.load(i, point) if is_load else text.computed(i, known, made, point)
 
     def _accumulate(self, value: Reduce, name: str, x: Held) -> None:
         text = self.text

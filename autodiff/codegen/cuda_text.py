@@ -16,7 +16,7 @@ import numpy as np
 
 from autodiff.base import dtypes
 from autodiff.base.source_info import VALUES, file_and_line, sweep_of
-from autodiff.codegen.cpu_kernels import instructions_of
+from autodiff.codegen.cpu_layout import instructions_of
 from autodiff.codegen.cuda_builder import CudaBuilder
 from autodiff.codegen.cuda_elements import Elements, Held, element_name, held_name
 from autodiff.codegen.cuda_launch import (
@@ -33,9 +33,17 @@ from autodiff.codegen.cuda_launch import (
 )
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.codegen.operations import Typed
+from autodiff.codegen.scalar_types import I64
 from autodiff.ir.graph import Literal
 from autodiff.primitives.lowering import lower
-from autodiff.schedule.kernel_spec import Compute, KernelSpec, Load, Reduce, Store
+from autodiff.schedule.kernel_spec import (
+    Compute,
+    Gather,
+    KernelSpec,
+    Load,
+    Reduce,
+    Store,
+)
 from autodiff.schedule.target import AVX2, Target
 
 #: Elements from which on indices have 64 bits.
@@ -48,6 +56,9 @@ MOST_LANES = 8
 #: Instructions beyond which a thread takes one point at a time: at 500 for 8 bytes a GPU computes
 #: several times as long as it reads, and compiling takes a quarter of the time.
 HEAVY = 500
+
+#: What has a place for every point of an index space.
+Placed = Load | Store | Gather
 
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
@@ -66,7 +77,8 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     """
     known = Needs(spec).in_rows
     flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
-    written = [x for x in spec.stores if x.strides and x.strides[-1] == 1]
+    stores = [x for x in spec.stores if isinstance(x, Store)]
+    written = [x for x in stores if x.strides and x.strides[-1] == 1]
     everything: list[Load | Store] = [*flat, *written]
     if not aligned or not everything or is_heavy(spec):
         return 1
@@ -92,10 +104,13 @@ def is_heavy(spec: KernelSpec) -> bool:
 def is_long(spec: KernelSpec) -> bool:
     """Return whether indices or places of elements need 64 bits."""
     total = spec.row_count * spec.row_size
-    for x in (*spec.loads, *spec.stores):
-        offset = x.offset if isinstance(x, Load) else 0
+    for x in (*spec.loads, *spec.values, *spec.stores):
+        if not isinstance(x, Placed):
+            continue
         reach = sum(abs(s) * (n - 1) for s, n in zip(x.strides, spec.shape, strict=True))
-        total = max(total, reach + abs(offset))
+        if isinstance(x, Gather):
+            reach += sum(abs(place.stride) * place.size for place in x.places)
+        total = max(total, reach + abs(x.offset))
     return total >= LONG - (1 << 20)  # a grid may reach beyond the points
 
 
@@ -135,7 +150,11 @@ class KernelText:
         self.strides: dict[int, str] = {}
         self.structs: dict[str, str] = {}
         self.pointers = [self._operand(load) for load in spec.loads]
-        self.outputs = [self._output(k, store) for k, store in enumerate(spec.stores)]
+        gathers = enumerate(spec.values, self.needs.first)
+        self.gathered = {i: self._operand(x) for i, x in gathers if isinstance(x, Gather)}
+        #: All of the kernel's: none is an update.
+        self.stores = [store for store in spec.stores if isinstance(store, Store)]
+        self.outputs = [self._output(k, store) for k, store in enumerate(self.stores)]
         self.starts: dict[tuple[int, ...], str] = {}
         self.row_values: dict[int, Held] = {}
         self._names = _names(spec)
@@ -151,7 +170,7 @@ class KernelText:
         self.parameters.append((declaration, parameter))
         return declaration.rpartition(" ")[2]
 
-    def _operand(self, load: Load) -> str:
+    def _operand(self, load: Load | Gather) -> str:
         kind, operand = element_name(load.dtype), load.operand
         if operand in self.numbers:
             parameter: Parameter = OperandNumber(operand)
@@ -223,11 +242,11 @@ class KernelText:
             indices[axes[0]] = rest
         return indices
 
-    def starts_of(
-        self, indices: dict[int, str], arrays: Sequence[Load | Store] | None = None
-    ) -> None:
+    def starts_of(self, indices: dict[int, str], arrays: Sequence[Placed] | None = None) -> None:
         """Emit where the row begins in arrays, by default in all: one place for equal strides."""
-        for x in (*self.spec.loads, *self.spec.stores) if arrays is None else arrays:
+        parts = (*self.spec.loads, *self.spec.values, *self.spec.stores)
+        placed = [x for x in parts if isinstance(x, Placed)]
+        for x in placed if arrays is None else arrays:
             key = x.strides[: self.spec.rows]
             if key in self.starts:
                 continue
@@ -245,7 +264,7 @@ class KernelText:
                 self.b.statement(f"const {self.index} {name} = {' + '.join(terms)};")
                 self.starts[key] = name
 
-    def place(self, x: Load | Store, point: str) -> str:
+    def place(self, x: Placed, point: str) -> str:
         """Return the index of an array's element at a point of the row."""
         start, stride = self.starts[x.strides[: self.spec.rows]], x.strides[-1]
         term = ""
@@ -277,15 +296,19 @@ class KernelText:
         made: dict[Any, Sequence[Held]] = {}
         for i, value in enumerate(self.spec.values, self.needs.first):
             is_due = self.needs.in_rows[i] and self.needs.passes[i] <= number
-            if isinstance(value, Compute) and is_due and i not in self.row_values:
-                self.row_values[i] = self.computed(i, self.row_values, made)
+            if not isinstance(value, Reduce) and is_due and i not in self.row_values:
+                self.row_values[i] = self.computed(i, self.row_values, made, "0")
 
-    def computed(self, i: int, known: dict[int, Held], made: dict[Any, Sequence[Held]]) -> Held:
-        """Return a computed value; `made` are the outputs of what has been applied here.
+    def computed(
+        self, i: int, known: dict[int, Held], made: dict[Any, Sequence[Held]], point: str
+    ) -> Held:
+        """Return a computed value at a point; `made` are the outputs of what was applied here.
 
         The user's line is a comment before it, if it is another one.
         """
         value = self.spec.values[i - self.needs.first]
+        if isinstance(value, Gather):
+            return self._gather(i, value, known, point)
         assert isinstance(value, Compute)
         outputs = made.get(value.application)
         if outputs is None:
@@ -296,6 +319,45 @@ class KernelText:
         if name is None or not isinstance(result, Typed) or result.number is not None:
             return result
         return Typed(self.b.named(result.value, name), result.dtype)
+
+    def _gather(self, i: int, value: Gather, known: dict[int, Held], point: str) -> Held:
+        """Return what is read where integer values say; never outside the array."""
+        self.comment(value.source)
+        o, inside, whole = self.o, None, None
+        for place in value.places:
+            index = place.index
+            if isinstance(index, Literal):
+                found = o.constant(index.value.item(), np.dtype(np.int64))
+            else:
+                found = o.cast(known[index], np.dtype(np.int64))
+            size = self._parameter(place.size)
+            if value.mode == "fill":
+                fits = o.logical_and(o.greater_equal(found, 0), o.less(found, size))
+                inside = fits if inside is None else o.logical_and(inside, fits)
+                found = o.where(fits, found, 0)
+            elif value.mode == "wrap":
+                found = o.remainder(found, size)
+            else:
+                found = o.minimum(o.maximum(found, 0), o.subtract(size, 1))
+            if place.stride != 1:
+                found = o.multiply(found, self._parameter(place.stride))
+            whole = found if whole is None else o.add(whole, found)
+        start = self.place(value, point)
+        terms = [start] if start != "0" else []
+        places = []
+        if whole is not None:
+            places = [self.b.named(whole.value, "place")]
+            terms.append("i64({0})")
+        text = f"AD_LD(&{self.gathered[i]}[{' + '.join(terms) or '0'}])"
+        element = self.elements.read(text, value.dtype, f"v{i}", *places)
+        if inside is None or value.fill is None:
+            return element
+        return o.where(inside, element, o.constant(value.fill.value.item(), value.dtype))
+
+    def _parameter(self, value: int) -> Held:
+        """Return a number that follows from sizes as a value."""
+        text = self.stride(value)
+        return Typed(self.b.expression(I64, f"u64({text})"), np.dtype(np.int64))
 
     def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
         operands = [
@@ -313,19 +375,18 @@ class KernelText:
 
     def store(self, k: int, x: Held, point: str) -> None:
         """Write an element of an output at a point."""
-        place = self.place(self.spec.stores[k], point)
+        place = self.place(self.stores[k], point)
         self.elements.write(f"AD_ST(&{self.outputs[k]}[{place}], {{value}});", x)
 
-    def is_wide(self, x: Load | Store) -> bool:
+    def is_wide(self, x: Placed) -> bool:
         """Return whether lanes of an array are neighbours in memory."""
         return self.lanes > 1 and x.strides[-1] == 1
 
     def is_costly(self, i: int) -> bool:
         """Return whether a value at points is rather kept than loaded or computed again."""
-        if i < self.needs.first:
+        value = self.spec.values[i - self.needs.first] if i >= self.needs.first else None
+        if not isinstance(value, Compute):
             return True
-        value = self.spec.values[i - self.needs.first]
-        assert isinstance(value, Compute)
         elements = Elements(CudaBuilder(self.b.target))
         taken = [x for x in value.operands if isinstance(x, int)]
         known = {x: elements.variable("x", self.spec.dtype_of(x)) for x in taken}

@@ -92,8 +92,7 @@ def emit_tiles(text: KernelText, axis: int) -> CudaKernel:
         b.statement(f"const {index} line = {first} + threadIdx.y + step;")
         b.statement(f"const {index} i = {left} + threadIdx.x;")
         with b.within("if (line < lines && i < n)"):
-            straight = [x for i, x in enumerate(spec.loads) if i not in tiles]
-            text.starts_of(indices | {axis: "line"}, [*straight, *spec.stores])
+            text.starts_of(indices | {axis: "line"})
             _point(text, tiles)
     grid = (ceil_div(n, TILE), ceil_div(lines, TILE), prod(spec.shape[i] for i in others))
     shared = sum((TILE + 1) * TILE * spec.loads[i].dtype.itemsize for i in crossed)
@@ -117,6 +116,6 @@ def _point(text: KernelText, tiles: dict[int, str]) -> None:
         elif i < needs.first:
             known[i] = text.load(i, "i")
         else:
-            known[i] = text.computed(i, known, made)
+            known[i] = text.computed(i, known, made, "i")
     for k, i in needs.stored(rows=False):
         text.store(k, known[i], "i")

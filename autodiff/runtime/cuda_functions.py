@@ -75,8 +75,7 @@ class CudaFunction:
     def __init__(self, spec: KernelSpec, device: Device) -> None:
         self._spec = spec
         self._device = device
-        taken = {load.operand: load.dtype for load in spec.loads}
-        self._types = [taken[k] for k in range(len(taken))]
+        self._types = spec.operand_types
         self._launchers: dict[tuple[frozenset[int], bool], _Launcher] = {}
         self._lock = Lock()
         self._is_number = not any(store.shape for store in spec.stores) and not spec.reduces
@@ -301,7 +300,7 @@ def _direct(
         "stream": device.stream,
         "values": launcher.values,
     }
-    types = {load.operand: load.dtype for load in spec.loads}
+    types = spec.operand_types
     count = len(types)
     conditions, before, inside = [], [], []
     for k in range(count):

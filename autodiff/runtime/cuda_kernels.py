@@ -6,14 +6,15 @@ from typing import Any
 
 from autodiff.base.settings import settings
 from autodiff.codegen.array_program import emit_array_program
-from autodiff.codegen.cpu_kernels import instructions_for
+from autodiff.codegen.cpu_layout import instructions_for
 from autodiff.codegen.cuda_kernels import can_emit, emit_kernel, kernels_text, stages_of
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.ir.held import held_graphs
 from autodiff.schedule.fuse import Schedule, fuse, kernel
+from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.lowerable import why_not_lowered
+from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered
 from autodiff.schedule.target import AVX2, Target
 
 #: Kinds of the element types that kernels for GPUs hold.
@@ -29,7 +30,7 @@ def schedule_for_cuda(graph: Graph) -> Schedule:
 def _instructions(eqn: Eqn) -> int:
     """Return how many instructions an equation takes, counted as those of a processor."""
     operands = tuple([atom.aval.dtype for atom in eqn.inputs])
-    if eqn.primitive.combine is not None:
+    if eqn.primitive.kind != "elementwise":
         return 1
     return instructions_for(eqn.primitive, operands, tuple(eqn.params.items()), AVX2)
 
@@ -39,6 +40,10 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
+    indexed = indexed_by(eqn)
+    if indexed is not None:
+        is_written = indexed.combine is not None
+        return f"{primitive.name} writes at places" if is_written else why_not_indexed(eqn)
     return why_not_lowered(eqn, KINDS) if primitive.combine is None else None
 
 

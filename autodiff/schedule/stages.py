@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autodiff.ir.graph import Literal
 from autodiff.schedule.kernel_spec import (
-    Compute,
     KernelSpec,
+    KernelValue,
     Load,
-    Operand,
     Reduce,
     Store,
     contiguous_strides,
     in_rows,
     passes,
+    read_by,
+    renumbered,
 )
 
 
@@ -52,11 +52,13 @@ class _Stages:
         self.first = len(spec.loads)
         self.is_row = in_rows(spec)
         self.number = passes(spec)
+        self.stores = [store for store in spec.stores if isinstance(store, Store)]
+        assert len(self.stores) == len(spec.stores), "an update has no pass"
         reductions = [i for i, v in enumerate(spec.values, self.first) if isinstance(v, Reduce)]
         self.between = {i: -1 - k for k, i in enumerate(reductions)}
 
     def stages(self) -> tuple[Stage, ...]:
-        pass_of = [self._pass_of_store(store.value) for store in self.spec.stores]
+        pass_of = [self._pass_of_store(store.value) for store in self.stores]
         pass_of_reduction = {i: self.number[i] - 1 for i in self.between}
         last = max([*pass_of, *pass_of_reduction.values()])
         wanted = []
@@ -79,7 +81,7 @@ class _Stages:
 
     def _needed(self, stored: Sequence[int], made: Sequence[int], number: int) -> set[int]:
         """Return the values that a stage computes or loads; reductions made before are loaded."""
-        stack = [self.spec.stores[k].value for k in stored] + list(made)
+        stack = [self.stores[k].value for k in stored] + list(made)
         needed: set[int] = set()
         while stack:
             i = stack.pop()
@@ -88,9 +90,7 @@ class _Stages:
             needed.add(i)
             if i < self.first or (i in self.between and self.number[i] - 1 < number):
                 continue
-            value = self.spec.values[i - self.first]
-            taken = [value.operand] if isinstance(value, Reduce) else value.operands
-            stack += [x for x in taken if isinstance(x, int)]
+            stack += read_by(self.spec.values[i - self.first])
         return needed
 
     def _stage(
@@ -114,11 +114,11 @@ class _Stages:
             place[i] = len(loads)
             strides = self._row_strides()
             loads.append(Load(enter(self.between[i]), spec.dtype_of(i), strides))
-        values: list[Compute | Reduce] = []
+        values: list[KernelValue] = []
         for i in sorted(x for x in needed if x >= self.first and x not in before):
             place[i] = len(loads) + len(values)
-            values.append(_renumbered(spec.values[i - self.first], place))
-        stores = [replace(spec.stores[k], value=place[spec.stores[k].value]) for k in stored]
+            values.append(renumbered(spec.values[i - self.first], place.__getitem__))
+        stores = [replace(self.stores[k], value=place[self.stores[k].value]) for k in stored]
         rows = spec.shape[: spec.rows]
         stores += [Store(place[i], spec.dtype_of(i), self._row_strides(), rows) for i in kept]
         outputs = (*stored, *[self.between[i] for i in kept])
@@ -128,12 +128,3 @@ class _Stages:
     def _row_strides(self) -> tuple[int, ...]:
         rows = self.spec.shape[: self.spec.rows]
         return (*contiguous_strides(rows), *(0,) * (len(self.spec.shape) - len(rows)))
-
-
-def _renumbered(value: Compute | Reduce, place: dict[int, int]) -> Compute | Reduce:
-    def number(x: Operand) -> Operand:
-        return x if isinstance(x, Literal) else place[x]
-
-    if isinstance(value, Reduce):
-        return replace(value, operand=place[value.operand])
-    return replace(value, operands=tuple(map(number, value.operands)))

@@ -198,6 +198,22 @@ PROGRAMS: tuple[Program, ...] = (
         (_array(70, 45, dtype=F16), _array(45, 70, dtype=F16), _array(45, dtype=F16)),
     ),
     Program("reversed_axes", lambda x: x.T + x.T[:, ::-1], (_array(40, 33),)),
+    Program("taken", lambda x, i: np.sin(x[i] * 2.0), (_array(50), np.arange(300) % 50)),
+    Program(
+        "taken_rows",
+        lambda x, i: np.sum(x[i] * 2.0, axis=1),
+        (_array(20, 33), np.arange(70, dtype=np.int32) % 20),
+    ),
+    Program(
+        "taken_out_of_range",
+        lambda x, i: np.take(x, i, mode="clip") + np.take(x, i, mode="wrap"),
+        (_array(50, dtype=F64), np.arange(-70, 130)),
+    ),
+    Program(
+        "taken_at_pairs",
+        lambda x, i, j: x[i, j] + 1.0,
+        (_array(9, 11), np.arange(40) % 9, np.arange(40) * 3 % 11),
+    ),
     Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(5000),)),
     Program("reversed", lambda x: x[::-1] * x, (_array(1000),)),
     Program("every_second", lambda x, y: x[::2] + y, (_array(1000), _array(500))),
