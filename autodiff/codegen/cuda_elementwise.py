@@ -119,8 +119,7 @@ def _points_apart(text: KernelText) -> None:
         b.statement(place)
         with b.within("if (j < n)"):
             for i, name in arrays.items():
-                element = f"AD_LD(&{text.pointers[i]}[{text.place(spec.loads[i], 'j')}])"
-                b.statement(f"{name}[step] = {element};")
+                b.statement(f"{name}[step] = {text.element(i, 'j')};")
     b.statement("#pragma unroll")
     with b.within(head):
         b.statement(place)

@@ -18,7 +18,16 @@ from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
-from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Load, Reduce, Store
+from autodiff.schedule.kernel_spec import (
+    Choose,
+    Compute,
+    Gather,
+    KernelSpec,
+    Load,
+    Position,
+    Reduce,
+    Store,
+)
 from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
 
@@ -77,7 +86,7 @@ def emit_kernel(
 
 #: What the shapes of kernels read of a load and of a store.
 _PARTS = {
-    Load: {"operand", "dtype", "strides", "offset"},
+    Load: {"operand", "dtype", "strides", "offset", "bounds"},
     Store: {"value", "dtype", "strides", "shape", "over"},
 }
 
@@ -86,7 +95,7 @@ def _check_parts(spec: KernelSpec) -> None:
     """Raise `CannotEmit` if a spec says something that no text here would say."""
     for part in (*spec.loads, *spec.values, *spec.stores):
         kind = type(part)
-        if kind in (Compute, Reduce, Gather):
+        if kind in (Compute, Reduce, Gather, Choose, Position):
             continue
         others = {f.name: f.default for f in fields(part)}
         for name in _PARTS.get(kind, set()):

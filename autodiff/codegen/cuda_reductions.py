@@ -255,7 +255,7 @@ class _Reductions:
         held: dict[int, str] = {}
         for i, value in reductions.items():
             held[i] = b.fresh(f"{value.primitive.name.rstrip('_')}{i}")
-            kind = held_name(text.accumulated(value))
+            kind = held_name(value.accumulated)
             b.statement(f"{kind} {held[i]} = {text.combination(value)}::identity();")
         if self.team.steps:
             with self._kept_steps() as step:
@@ -426,7 +426,7 @@ class _Reductions:
 
     def _accumulate(self, value: Reduce, name: str, x: Held) -> None:
         text = self.text
-        combined = text.o.cast(x, text.accumulated(value))
+        combined = text.o.cast(x, value.accumulated)
         form = f"{name} = {text.combination(value)}::combine({name}, {{value}});"
         text.elements.set(form, combined)
 
@@ -437,7 +437,7 @@ class _Reductions:
         if self.team.kind == "warp":
             return f"over_warp<{struct}, {threads}>({name})"
         function = "over_columns" if self.team.kind == "columns" else "over_block"
-        kind = held_name(self.text.accumulated(value))
+        kind = held_name(value.accumulated)
         return f"{function}<{struct}, {threads}>({name}, {self.shared[kind]})"
 
     def _declare_shared(self) -> None:
@@ -449,7 +449,7 @@ class _Reductions:
         room = COLUMNS * team.threads if team.kind == "columns" else team.threads // 32
         for value in self.spec.values:
             if isinstance(value, Reduce):
-                kind = held_name(self.text.accumulated(value))
+                kind = held_name(value.accumulated)
                 if kind not in self.shared:
                     self.shared[kind] = self.b.fresh("shared")
                     self.b.statement(f"__shared__ {kind} {self.shared[kind]}[{room}];")
@@ -467,7 +467,7 @@ class _Reductions:
         lane = " + threadIdx.x" if columns else ""
         partial: dict[int, str] = {}
         for i, value in reductions.items():
-            dtype = text.accumulated(value)
+            dtype = value.accumulated
             size = tiles * team.parts * width * dtype.itemsize
             partial[i] = text.scratch(f"partial{i}", held_name(dtype), Scratch(size))
         counters = text.scratch("finished", "u32", Counters(tiles))

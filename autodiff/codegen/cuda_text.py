@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.base import dtypes
 from autodiff.base.source_info import VALUES, file_and_line, sweep_of
 from autodiff.codegen.cpu_layout import instructions_of
 from autodiff.codegen.cuda_builder import CudaBuilder
@@ -33,14 +32,18 @@ from autodiff.codegen.cuda_launch import (
 )
 from autodiff.codegen.kernel_needs import Needs
 from autodiff.codegen.operations import Typed
-from autodiff.codegen.scalar_types import I64
+from autodiff.codegen.scalar_types import I1, I32, I64
 from autodiff.ir.graph import Literal
 from autodiff.primitives.lowering import lower
 from autodiff.schedule.kernel_spec import (
+    Bound,
+    Choose,
     Compute,
     Gather,
     KernelSpec,
     Load,
+    Operand,
+    Position,
     Reduce,
     Store,
 )
@@ -58,7 +61,7 @@ MOST_LANES = 8
 HEAVY = 500
 
 #: What has a place for every point of an index space.
-Placed = Load | Store | Gather
+Placed = Load | Store | Gather | Bound | Position
 
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
@@ -76,6 +79,8 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     are neighbours in memory can be read so: each row must begin at a multiple of that.
     """
     known = Needs(spec).in_rows
+    if any(x.bounds and not known[i] for i, x in enumerate(spec.loads)):
+        return 1  # bounds are those of single elements
     flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
     stores = [x for x in spec.stores if isinstance(x, Store)]
     written = [x for x in stores if x.strides and x.strides[-1] == 1]
@@ -105,7 +110,7 @@ def is_long(spec: KernelSpec) -> bool:
     """Return whether indices or places of elements need 64 bits."""
     total = spec.row_count * spec.row_size
     for x in (*spec.loads, *spec.values, *spec.stores):
-        if not isinstance(x, Placed):
+        if not isinstance(x, Load | Gather | Store | Position):
             continue
         reach = sum(abs(s) * (n - 1) for s, n in zip(x.strides, spec.shape, strict=True))
         if isinstance(x, Gather):
@@ -148,6 +153,7 @@ class KernelText:
         self.needs = Needs(spec)
         self.parameters: list[tuple[str, Parameter]] = []
         self.strides: dict[int, str] = {}
+        self.bounds: dict[int, str] = {}
         self.structs: dict[str, str] = {}
         self.pointers = [self._operand(load) for load in spec.loads]
         gathers = enumerate(spec.values, self.needs.first)
@@ -200,6 +206,14 @@ class KernelText:
             self.strides[value] = self.integer(self.b.fresh(f"s{len(self.strides)}"), value)
         return self.strides[value]
 
+    def number(self, value: int) -> str:
+        """Return the text of a number that follows from sizes: equal ones are one parameter."""
+        if value == 0:
+            return "0"
+        if value not in self.bounds:
+            self.bounds[value] = self.integer(self.b.fresh(f"c{len(self.bounds)}"), value)
+        return self.bounds[value]
+
     def divisor(self, size: int) -> str:
         """Return the name of a size to divide by."""
         parameter = Divisor(size)
@@ -243,10 +257,11 @@ class KernelText:
         return indices
 
     def starts_of(self, indices: dict[int, str], arrays: Sequence[Placed] | None = None) -> None:
-        """Emit where the row begins in arrays, by default in all: one place for equal strides."""
-        parts = (*self.spec.loads, *self.spec.values, *self.spec.stores)
-        placed = [x for x in parts if isinstance(x, Placed)]
-        for x in placed if arrays is None else arrays:
+        """Emit where the row begins in arrays and bounds, by default in all.
+
+        There is one place for equal strides.
+        """
+        for x in self._placed() if arrays is None else arrays:
             key = x.strides[: self.spec.rows]
             if key in self.starts:
                 continue
@@ -264,8 +279,28 @@ class KernelText:
                 self.b.statement(f"const {self.index} {name} = {' + '.join(terms)};")
                 self.starts[key] = name
 
+    def _placed(self) -> list[Placed]:
+        """Return everything whose place depends on the row."""
+        parts: list[Placed] = [*self.spec.loads, *self.stores]
+        for x in (*self.spec.loads, *self.spec.values):
+            parts += x.bounds if isinstance(x, Load | Choose) else ()
+            parts += [x] if isinstance(x, Gather | Position) else []
+        return parts
+
+    def holds(self, bounds: Sequence[Bound], point: str) -> str:
+        """Return the text of whether all bounds hold at a point."""
+        texts = []
+        for bound in bounds:
+            place = self.place(bound, point)
+            reach = [s * (n - 1) for s, n in zip(bound.strides, self.spec.shape, strict=True)]
+            if sum(min(0, r) for r in reach) < bound.start:
+                texts.append(f"{place} >= {self.number(bound.start)}")
+            if sum(max(0, r) for r in reach) >= bound.stop:
+                texts.append(f"{place} < {self.number(bound.stop)}")
+        return " && ".join(texts) or "true"
+
     def place(self, x: Placed, point: str) -> str:
-        """Return the index of an array's element at a point of the row."""
+        """Return `sum(index * strides)` at a point of the row: an element's index in its array."""
         start, stride = self.starts[x.strides[: self.spec.rows]], x.strides[-1]
         term = ""
         if stride == 1:
@@ -282,8 +317,15 @@ class KernelText:
         load, pointer = self.spec.loads[i], self.pointers[i]
         if load.operand in self.numbers:
             return self.elements.given(pointer, load.dtype)
-        text = f"AD_LD(&{pointer}[{self.place(load, point)}])"
-        return self.elements.read(text, load.dtype, f"v{i}")
+        return self.elements.read(self.element(i, point), load.dtype, f"v{i}")
+
+    def element(self, i: int, point: str) -> str:
+        """Return the text of a loaded element at a point: 0 where bounds do not hold."""
+        load = self.spec.loads[i]
+        text = f"AD_LD(&{self.pointers[i]}[{self.place(load, point)}])"
+        if not load.bounds:
+            return text
+        return f"{self.holds(load.bounds, point)} ? {text} : {element_name(load.dtype)}()"
 
     def load_row_values(self) -> None:
         """Load what is read once a row."""
@@ -309,6 +351,12 @@ class KernelText:
         value = self.spec.values[i - self.needs.first]
         if isinstance(value, Gather):
             return self._gather(i, value, known, point)
+        if isinstance(value, Position):
+            return self._position(value, point)
+        if isinstance(value, Choose):
+            inside, outside = (self._operand_value(self.o, x, known) for x in value.operands)
+            mask = self.b.expression(I1, f"({self.holds(value.bounds, point)})")
+            return self.o.where(Typed(mask, np.dtype(bool)), inside, outside)
         assert isinstance(value, Compute)
         outputs = made.get(value.application)
         if outputs is None:
@@ -359,11 +407,19 @@ class KernelText:
         text = self.stride(value)
         return Typed(self.b.expression(I64, f"u64({text})"), np.dtype(np.int64))
 
+    def _position(self, value: Position, point: str) -> Held:
+        place = self.place(value, point)
+        if value.offset:
+            place = f"{self.number(value.offset)} + {place}"
+        held, bits = (I64, 64) if self.long else (I32, 32)
+        whole = self.b.expression(held, f"u{bits}({place})")
+        return self.o.cast(Typed(whole, np.dtype(f"int{bits}")), value.dtype)
+
+    def _operand_value(self, o: Any, x: Operand, known: dict[int, Held]) -> Held:
+        return o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+
     def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
-        operands = [
-            o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
-            for x in value.operands
-        ]
+        operands = [self._operand_value(o, x, known) for x in value.operands]
         return lower(o, value.primitive, operands, dict(value.params))
 
     def comment(self, source: Any) -> None:
@@ -386,7 +442,7 @@ class KernelText:
         """Return whether a value at points is rather kept than loaded or computed again."""
         value = self.spec.values[i - self.needs.first] if i >= self.needs.first else None
         if not isinstance(value, Compute):
-            return True
+            return not isinstance(value, Choose | Position)
         elements = Elements(CudaBuilder(self.b.target))
         taken = [x for x in value.operands if isinstance(x, int)]
         known = {x: elements.variable("x", self.spec.dtype_of(x)) for x in taken}
@@ -395,14 +451,9 @@ class KernelText:
 
     # ---- reductions
 
-    def accumulated(self, value: Reduce) -> np.dtype:
-        """Return the type in which a reduction is made: 16-bit floats are combined in 32 bits."""
-        narrow = dtypes.is_float(value.dtype) and value.dtype.itemsize == 2
-        return np.dtype(np.float32) if narrow else value.dtype
-
     def combination(self, value: Reduce) -> str:
         """Return the name of the struct with a reduction's `identity` and `combine`."""
-        dtype = self.accumulated(value)
+        dtype = value.accumulated
         name, kind = f"{value.primitive.name}_{dtype.name}", held_name(dtype)
         if name not in self.structs:
             combine, identity = value.primitive.combine, value.primitive.identity
@@ -428,7 +479,7 @@ class KernelText:
 
     def reduced(self, value: Reduce, name: str) -> Held:
         """Return the result of a reduction, which a variable of the accumulated type holds."""
-        return self.o.cast(self.elements.variable(name, self.accumulated(value)), value.dtype)
+        return self.o.cast(self.elements.variable(name, value.accumulated), value.dtype)
 
     # ---- the kernel
 
@@ -472,7 +523,9 @@ def _names(spec: KernelSpec) -> dict[int, str]:
     """Return names of values: what the user's program assigns the last value of a line to."""
     last: dict[Any, int] = {}
     for i, value in enumerate(spec.values, len(spec.loads)):
-        if value.source is not None and sweep_of(value.source) in (None, VALUES):
+        if isinstance(value, Choose | Position) or value.source is None:
+            continue
+        if sweep_of(value.source) in (None, VALUES):
             last[file_and_line(value.source)] = i
     names = {}
     for (filename, number), i in last.items():

@@ -41,7 +41,7 @@ def crossed_axis(spec: KernelSpec) -> int | None:
 
     Operands contiguous along the points are not crossed.
     """
-    if not spec.rows or spec.shape[-1] < LEAST:
+    if not spec.rows or spec.shape[-1] < LEAST or any(load.bounds for load in spec.loads):
         return None
     known = Needs(spec).in_rows
     read = [x.strides for i, x in enumerate(spec.loads) if not known[i]]

@@ -23,7 +23,19 @@ SEEDS = (0, 1, 2)
 
 #: A program of every shape of kernel.
 LONG_TOO = (
-    *("chain", "neighbours", "bias", "four_axes", "transposed_axes", "short_rows", "softmax"),
+    *(
+        "chain",
+        "neighbours",
+        "padded",
+        "rolled",
+        "counted",
+        "taken",
+        "bias",
+        "four_axes",
+        "transposed_axes",
+        "short_rows",
+        "softmax",
+    ),
     *("rows_of_a_block", "moments_of_long_rows", "columns", "tall_columns", "middle_axis"),
     *("sum_of_squares", "softmax_of_everything"),
 )

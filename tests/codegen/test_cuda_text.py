@@ -160,9 +160,9 @@ def test_products_are_fused_with_sums_only_where_they_may_be():
 
 def test_what_there_is_no_text_for_is_refused():
     @dataclass(frozen=True)
-    class Guarded(Load):
-        bounds: tuple[int, ...] = ()
+    class Unknown(Load):
+        anything: tuple[int, ...] = ()
 
     (spec,) = schedule_of(Program("p", lambda x: x * x, (np.ones(64),))).kernels()
-    load = Guarded(0, np.dtype(np.float64), (1,))
+    load = Unknown(0, np.dtype(np.float64), (1,))
     assert can_emit(spec) and not can_emit(replace(spec, loads=(load,)))
