@@ -5,7 +5,7 @@ The GPU is the one that is current when it is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -21,9 +21,9 @@ class CupyFunction:
 
     __slots__ = ("_function", "_launch")
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, launch: Callable[..., None]) -> None:
         self._function = function
-        self._launch = import_module("cupy_backends.cuda.api.driver").launchKernel
+        self._launch = launch
 
     def launch(
         self, grid: Extents, block: Extents, shared_bytes: int, parameters: int, stream: int
@@ -35,10 +35,11 @@ class CupyFunction:
 class CupyProgram:
     """A loaded program."""
 
-    __slots__ = ("_module",)
+    __slots__ = ("_launch", "_module")
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, launch: Callable[..., None]) -> None:
         self._module = module
+        self._launch = launch
 
     def function(self, name: str) -> CupyFunction:
         """Return the kernel `name`.
@@ -47,7 +48,7 @@ class CupyProgram:
             KeyError: the program has no such kernel.
         """
         try:
-            return CupyFunction(self._module.get_function(name))
+            return CupyFunction(self._module.get_function(name), self._launch)
         except Exception as error:  # CuPy's class for errors of the driver
             raise KeyError(name) from error
 
@@ -60,6 +61,7 @@ class CupyDevice:
 
     Raises:
         RuntimeError: NVRTC is not installed.
+        AttributeError, ImportError: this CuPy has not what kernels are launched with.
     """
 
     def __init__(self, cupy: ModuleType) -> None:
@@ -68,6 +70,8 @@ class CupyDevice:
             raise RuntimeError("NVRTC is not installed")
         self._cupy = cupy
         self._stream = cupy.cuda.get_current_stream
+        self._module = cupy.cuda.function.Module
+        self._launch = import_module("cupy_backends.cuda.api.driver").launchKernel
         architecture = f"sm_{cupy.cuda.Device().compute_capability}"
         self._is_known = architecture in nvrtc.architectures()
         self._facts = {
@@ -98,9 +102,9 @@ class CupyDevice:
 
     def load(self, compiled: bytes) -> CupyProgram:
         """Return a program whose functions can be launched."""
-        module = self._cupy.cuda.function.Module()
+        module = self._module()
         module.load(compiled)
-        return CupyProgram(module)
+        return CupyProgram(module, self._launch)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an array in C order with arbitrary contents."""
