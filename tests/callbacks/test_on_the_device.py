@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 import autodiff as ad
 from tests.composition import fake_cupy
+from tests.emulator.device import emulated
 
 
 @pytest.fixture(autouse=True, params=["evaluated", "compiled", "checked"])
-def _cupy_is_imported(monkeypatch, request):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+def _cupy_is_imported(request):
     fake_cupy.transfers.clear()
     ways = {
         "evaluated": {"compile_after": 1_000},
         "compiled": {"compile_after": 0},
         "checked": {"check": frozenset({"nans"})},
     }
-    with ad.override(device="cpu", **ways[request.param]):
+    with emulated(checked=True), ad.override(device="cpu", **ways[request.param]):
         yield
 
 

@@ -5,7 +5,6 @@ The module is a stand-in with CuPy's manners (see fake_cupy.py), so this runs on
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,17 +16,16 @@ from autodiff import tree
 from autodiff.ir.primitive import primitives
 from tests.composition import fake_cupy
 from tests.composition.fake_cupy import cupy
+from tests.emulator.device import emulated
 from tests.primitives.sampling import cases, names, supported
 
 HOST = np.array([0.5, -1.0, 2.0])
 
 
 @pytest.fixture(autouse=True)
-def _cupy_is_imported(monkeypatch):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+def _cupy_is_imported():
     fake_cupy.transfers.clear()
-    with ad.override(device="cpu"):
+    with emulated(checked=True), ad.override(device="cpu"):
         yield
 
 

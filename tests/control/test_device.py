@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
@@ -12,16 +10,15 @@ from autodiff import tree
 from tests.composition import fake_cupy
 from tests.control.programs import PROGRAMS
 from tests.control.transformations import TRANSFORMED
+from tests.emulator.device import emulated
 
 ON_DEVICE = [p for p in PROGRAMS if isinstance(p.argument, np.ndarray)]
 
 
 @pytest.fixture(autouse=True)
-def _cupy_is_imported(monkeypatch):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+def _cupy_is_imported():
     fake_cupy.transfers.clear()
-    with ad.override(device="cpu"):
+    with emulated(checked=True), ad.override(device="cpu"):
         yield
 
 

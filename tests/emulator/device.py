@@ -10,6 +10,7 @@ import ctypes
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from struct import Struct
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -23,30 +24,28 @@ from autodiff.runtime.cuda_device import Extents
 from tests.composition import fake_cupy
 from tests.emulator import memory
 from tests.emulator.compiler import EmulatorError, build, facts
-from tests.emulator.launcher import Kernel, Module
+from tests.emulator.launcher import Module, compile
 
 #: Bytes at whose multiples new arrays begin: enough for every vector that a kernel loads. CuPy's
 #: begin at multiples of 512; here the inaccessible page after an array is to be near.
 ALIGNMENT = 16
 
-_LENGTH = 8
+#: Of a compiled program: whether it is checked, and the bytes of its text.
+_HEAD = Struct("<?Q")
 
 
 class EmulatorDevice:
     """A device whose programs are the libraries that the emulator builds.
 
-    Args:
-        checked: check every access for bounds and races.
-        seed: from which the order of threads is drawn; each launch takes the next one.
-        architecture: of the GPU that the text is made for.
+    There is one of it, since others keep what has been compiled for it as long as they like. How
+    it runs programs is decided when they are launched.
     """
 
-    def __init__(
-        self, *, checked: bool = False, seed: int = 0, architecture: str = "sm_90"
-    ) -> None:
-        self.checked = checked
-        self.seed = seed
-        self.architecture = architecture
+    def __init__(self) -> None:
+        #: Whether every access is checked for bounds and races.
+        self.checked = False
+        #: From which the order of threads is drawn; each launch takes the next one.
+        self.seed = 0
         #: The names of the kernels launched, in order.
         self.launched: list[str] = []
 
@@ -57,24 +56,24 @@ class EmulatorDevice:
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The architecture, the compiler's version, and whether programs are checked."""
-        checked = str(self.checked)
-        return {"architecture": self.architecture, **facts(), "checked": checked}
+        """The architecture that text is made for, and what the libraries depend on."""
+        return {"architecture": "sm_90", "head": _HEAD.format, **facts()}
 
     def compile(self, source: str) -> bytes:
-        """Return the text, which errors quote, and its library."""
+        """Return the text, which errors quote, and its library, as checked as the device is now."""
         try:
             library = build(source, checked=self.checked)
         except EmulatorError as error:
             raise ValueError(str(error)) from None
         text = source.encode()
-        return len(text).to_bytes(_LENGTH, "little") + text + library
+        return _HEAD.pack(self.checked, len(text)) + text + library
 
     def load(self, compiled: bytes) -> EmulatedProgram:
         """Return a program, loaded."""
-        end = _LENGTH + int.from_bytes(compiled[:_LENGTH], "little")
-        source, library = compiled[_LENGTH:end].decode(), compiled[end:]
-        return EmulatedProgram(Module(source, library, checked=self.checked), self)
+        checked, length = _HEAD.unpack_from(compiled)
+        end = _HEAD.size + length
+        source, library = compiled[_HEAD.size : end].decode(), compiled[end:]
+        return EmulatedProgram(Module(source, library, checked=checked), self)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         """Return an array of NaN in guarded memory."""
@@ -98,27 +97,36 @@ class EmulatedProgram:
 
     def function(self, name: str) -> EmulatedFunction:
         """Return the kernel `name`."""
-        return EmulatedFunction(name, self._module.kernel(name), self._device)
+        return EmulatedFunction(name, self._module, self._device)
 
 
 class EmulatedFunction:
     """A kernel of the emulator."""
 
-    def __init__(self, name: str, kernel: Kernel, device: EmulatorDevice) -> None:
+    def __init__(self, name: str, module: Module, device: EmulatorDevice) -> None:
         self._name = name
-        self._kernel = kernel
+        self._source = module.source
+        self._kernels = {module.checked: module.kernel(name)}
         self._device = device
 
     def launch(
         self, grid: Extents, block: Extents, shared_bytes: int, parameters: int, stream: int
     ) -> None:
-        """Run the kernel on a copy of the parameters' values."""
-        if stream != self._device.stream():
-            raise EmulatorError(f"launch: the stream must be that of the device, got {stream=}.")
+        """Run the kernel, and wait for it."""
         device = self._device
+        if stream != device.stream():
+            raise EmulatorError(f"launch: the stream must be the device's, got {stream=}.")
+        if device.checked not in self._kernels:
+            module = compile(self._source, race=device.checked)
+            self._kernels[device.checked] = module.kernel(self._name)
         device.launched.append(self._name)
         device.seed += 1
-        self._kernel.launch(grid, block, shared_bytes, parameters, seed=device.seed)
+        self._kernels[device.checked].launch(
+            grid, block, shared_bytes, parameters, seed=device.seed
+        )
+
+
+DEVICE = EmulatorDevice()
 
 
 def _placed(array: np.ndarray) -> np.ndarray:
@@ -127,25 +135,30 @@ def _placed(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def emulated(*, checked: bool = False, seed: int = 0) -> Iterator[EmulatorDevice]:
-    """Let CuPy be the stand-in and the emulator its GPU, as `EmulatorDevice` describes it.
+    """Let CuPy be the stand-in and the emulator its GPU, where new arrays are made.
+
+    Args:
+        checked: whether every access is checked for bounds and races.
+        seed: from which the order of threads is drawn.
 
     >>> import autodiff.numpy as anp
     >>> with emulated():
     ...     anp.arange(3)
     cupy.array([0, 1, 2])
     """
-    device = EmulatorDevice(checked=checked, seed=seed)
+    DEVICE.checked, DEVICE.seed = checked, seed
+    DEVICE.launched.clear()
     with (
         patch.dict(sys.modules, fake_cupy.modules),
         patch.object(fake_cupy, "placed", _placed),
         override(device="gpu"),
     ):
         devices._usable_gpu.cache_clear()
-        cuda_device.register(device)
+        cuda_device.register(DEVICE)
         try:
-            yield device
+            yield DEVICE
         finally:
-            cuda_device.unregister(device)
+            cuda_device.unregister(DEVICE)
             devices._usable_gpu.cache_clear()
 
 

@@ -59,24 +59,36 @@ def test_a_program_of_two_kernels_is_launched_by_parameter_blocks(device):
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_a_program_is_compiled_once_for_each_kind_of_device(monkeypatch):
+def test_a_program_is_compiled_once_and_then_read_from_disk(monkeypatch):
     compiled = []
-    original = compiler._compiled
+    build = compiler._compiled
     monkeypatch.setattr(
-        compiler,
-        "_compiled",
-        lambda text, options: compiled.append(text) or original(text, options),
+        compiler, "_compiled", lambda text, options: compiled.append(text) or build(text, options)
     )
     compiler.runtime()
-    for checked in (False, True):
-        for _ in range(2):
-            load_program(EmulatorDevice(checked=checked), SCALE).function("scale")
-    assert len(compiled) == 2
+    for _ in range(2):
+        load_program(EmulatorDevice(), SCALE).function("scale")
+    assert len(compiled) == 1
 
 
 def test_a_kernel_that_the_program_has_not(device):
     with pytest.raises(KeyError, match="absent"):
         load_program(device, SCALE).function("absent")
+
+
+def test_races_are_looked_for_where_the_device_is_told_to():
+    with emulated() as device:
+        x = device.empty((4,), np.float32)
+        text = SCALE.replace("x + i, AD_LD(x + i) + by", "x, AD_LD(x) + by")
+        shift = load_program(device, text).function("shift")
+        values = [ctypes.c_void_p(x.data.ptr), ctypes.c_float(1), ctypes.c_uint(4)]
+        address = ctypes.addressof(block := parameter_block(values))
+        shift.launch((1, 1, 1), (32, 1, 1), 0, address, 0)
+        device.checked = True
+        with pytest.raises(EmulatorError, match="no barrier orders the two"):
+            shift.launch((1, 1, 1), (32, 1, 1), 0, address, 0)
+        assert device.launched == ["shift", "shift"]
+        del block
 
 
 def test_text_that_does_not_compile_is_a_value_error(device):

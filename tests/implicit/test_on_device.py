@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 import autodiff as ad
 from tests.composition import fake_cupy
+from tests.emulator.device import emulated
 
 A = np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 0.5], [0.0, 0.5, 2.0]])
 B = np.array([1.0, 2.0, 3.0])
@@ -16,10 +15,8 @@ SOLVERS = {"cg": ad.cg, "gmres": ad.gmres, "bicgstab": ad.bicgstab}
 
 
 @pytest.fixture(autouse=True)
-def _cupy_is_imported(monkeypatch):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    with ad.override(device="cpu"):
+def _cupy_is_imported():
+    with emulated(checked=True), ad.override(device="cpu"):
         yield
 
 

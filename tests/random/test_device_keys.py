@@ -5,7 +5,6 @@ The module is a stand-in with CuPy's manners (tests/composition/fake_cupy.py).
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,16 @@ import pytest
 import autodiff as ad
 from autodiff import random
 from tests.composition import fake_cupy
+from tests.emulator.device import emulated
 from tests.random.test_transformations import FUNCTIONS, KEY, LOGITS, WEIGHTS, layout
 
 __all__ = ["layout"]
 
 
 @pytest.fixture(autouse=True)
-def _cupy_is_imported(monkeypatch):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
+def _cupy_is_imported():
     fake_cupy.transfers.clear()
-    with ad.override(device="cpu"):
+    with emulated(checked=True), ad.override(device="cpu"):
         yield
 
 
