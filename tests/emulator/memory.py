@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import weakref
+from bisect import bisect_left, bisect_right, insort
 from math import prod
 from typing import Any
 
@@ -27,8 +28,14 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
 _NOTHING, _READ_WRITE = 0, mmap.PROT_READ | mmap.PROT_WRITE
 
-#: Begin of every living allocation, its bytes, and those between its end and the page after it.
-_living: dict[int, tuple[int, int]] = {}
+#: Begin, start of the pages and their bytes, of allocations whose arrays are gone. These are given
+#: back by `_give_back`, not while something is looked up: arrays can be collected at any time.
+_gone: list[tuple[int, int, int]] = []
+#: Where the living allocations begin, in ascending order, and their bytes.
+_begins: list[int] = []
+_sizes: dict[int, int] = {}
+#: The bytes between an allocation's end and the page after it, where there are any.
+_margins: dict[int, int] = {}
 
 
 def allocate(
@@ -47,6 +54,7 @@ def allocate(
     Raises:
         MemoryError: the system has no more.
     """
+    _give_back()
     kind = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     size = prod(shape) * kind.itemsize
@@ -63,14 +71,20 @@ def allocate(
     begin = start + PAGE + room - margin - size
     ctypes.memset(start + PAGE, FILLING, room)
     buffer = (ctypes.c_ubyte * size).from_address(begin)
-    _living[begin] = (size, margin)
-    weakref.finalize(buffer, _release, begin, start, room + 2 * PAGE)
+    insort(_begins, begin)
+    _sizes[begin] = size
+    if margin:
+        _margins[begin] = margin
+    weakref.finalize(buffer, _gone.append, (begin, start, room + 2 * PAGE))
     return np.frombuffer(buffer, np.uint8).view(kind).reshape(shape)
 
 
-def _release(begin: int, start: int, size: int) -> None:
-    del _living[begin]
-    _libc.munmap(start, size)
+def _give_back() -> None:
+    while _gone:
+        begin, start, size = _gone.pop()
+        del _begins[bisect_left(_begins, begin)], _sizes[begin]
+        _margins.pop(begin, None)
+        _libc.munmap(start, size)
 
 
 def guarded(array: Any, *, alignment: int | None = None) -> np.ndarray:
@@ -84,24 +98,23 @@ def guarded(array: Any, *, alignment: int | None = None) -> np.ndarray:
 def is_guarded(array: np.ndarray) -> bool:
     """Return whether an array is one that `allocate` made, or a view of one."""
     begin, end = np.lib.array_utils.byte_bounds(array)
-    return any(low <= begin and end <= low + size for low, (size, _) in _living.items())
+    before = bisect_right(_begins, begin)
+    return before > 0 and end <= _begins[before - 1] + _sizes[_begins[before - 1]]
 
 
 def bounds(arrays: list[np.ndarray]) -> np.ndarray:
     """Return begin and end of all living allocations and of `arrays`, uint64[n, 2], ascending."""
-    extents = {begin: begin + size for begin, (size, _) in _living.items()}
-    for array in arrays:
-        begin, end = np.lib.array_utils.byte_bounds(array)
-        if not any(low <= begin and end <= high for low, high in extents.items()):
-            extents[begin] = end
-    return np.array(sorted(extents.items()), np.uint64).reshape(-1, 2)
+    _give_back()
+    extents = [(begin, begin + _sizes[begin]) for begin in _begins]
+    others = [np.lib.array_utils.byte_bounds(x) for x in arrays if not is_guarded(x)]
+    return np.array(sorted([*extents, *others]), np.uint64).reshape(-1, 2)
 
 
 def check_margins() -> str | None:
     """Return a sentence if something was written between an allocation and the page after it."""
-    for begin, (size, margin) in _living.items():
-        found = ctypes.string_at(begin + size, margin)
-        if found != bytes([FILLING]) * margin:
+    for begin, margin in _margins.items():
+        size = _sizes[begin]
+        if ctypes.string_at(begin + size, margin) != bytes([FILLING]) * margin:
             ctypes.memset(begin + size, FILLING, margin)
             return f"nothing must be written past the end of an array of {size} bytes"
     return None
