@@ -10,8 +10,10 @@
 //                    the Ordering of Events in a Distributed System, 1978; Mattern, Virtual Time and
 //                    Global States of Distributed Systems, 1989).
 //   blocks           are ordered by a release, `__threadfence` and then an atomic operation on an
-//                    address, and an atomic operation of the other block on the same address. Only
-//                    direct releases count, not those passed on by a third block.
+//                    address, and an acquire by the other block, an atomic operation on the same
+//                    address and then `__threadfence` (NVIDIA, PTX ISA, Memory Consistency Model,
+//                    Release and Acquire Patterns). Only direct releases count, not those passed
+//                    on by a third block.
 //
 // Shuffles and votes order nothing, as CUDA has it.
 
@@ -122,40 +124,47 @@ static Release** releases;  // by run of this launch
 static Stamp fences[MOST_THREADS];
 static bool has_new_fence;
 
-// The atomic operations of this block, by address: when the first of them was.
-struct Acquire {
-  uint64_t address;
-  Stamp when;
+// When what of this block first was at an address, for each thread that no barrier told of it.
+struct Events {
+  struct Event {
+    uint64_t address;
+    Stamp when;
+  };
+  Event* list;
+  uint64_t count, capacity;
+
+  bool happened(uint64_t address) const {
+    for (uint64_t i = 0; i < count; ++i)
+      if (list[i].address == address && is_before_here(list[i].when)) return true;
+    return false;
+  }
+
+  void note(uint64_t address, const Stamp& when) {
+    if (happened(address)) return;
+    if (count == capacity) {
+      capacity = capacity ? 2 * capacity : 64;
+      list = static_cast<Event*>(realloc(list, capacity * sizeof(Event)));
+      if (!list) fail_at(nullptr, 0, "memory must suffice for the table of atomic operations");
+    }
+    list[count++] = {address, when};
+  }
 };
 
-static Acquire* acquires;
-static uint64_t acquires_count, acquires_capacity;
+static Events atomics, acquires;  // an acquire: an atomic operation, then a fence
 
 // What atomic operations are told apart by: eight bytes, the most that one of them is of.
 static uint64_t word_of(uint64_t address) { return address & ~uint64_t(7); }
 
-static bool is_acquired(uint64_t address) {
-  for (uint64_t i = 0; i < acquires_count; ++i)
-    if (acquires[i].address == address && is_before_here(acquires[i].when)) return true;
-  return false;
-}
-
 static bool is_published(const Stamp& earlier) {
   for (Release* release = releases[earlier.run - first_run]; release; release = release->next)
-    if (release->published[earlier.thread] >= earlier.sequence && is_acquired(release->address))
+    if (release->published[earlier.thread] >= earlier.sequence &&
+        acquires.happened(release->address))
       return true;
   return false;
 }
 
 static void synchronize(uint64_t address, const Stamp& stamp) {
-  if (!is_acquired(address)) {
-    if (acquires_count == acquires_capacity) {
-      acquires_capacity = acquires_capacity ? 2 * acquires_capacity : 64;
-      acquires = static_cast<Acquire*>(realloc(acquires, acquires_capacity * sizeof(Acquire)));
-      if (!acquires) fail_at(nullptr, 0, "memory must suffice for the table of atomic operations");
-    }
-    acquires[acquires_count++] = {address, stamp};
-  }
+  atomics.note(address, stamp);
   if (!has_new_fence) return;
   size_t count = size_t(launch.block.x) * launch.block.y * launch.block.z;
   Release* release = releases[run - first_run];
@@ -172,8 +181,10 @@ static void synchronize(uint64_t address, const Stamp& stamp) {
 }
 
 void record_fence(int line) {
-  fences[current.number] = now(Access::read, line);
+  Stamp stamp = fences[current.number] = now(Access::read, line);
   has_new_fence = true;
+  for (uint64_t i = 0; i < atomics.count; ++i)
+    if (is_before_here(atomics.list[i].when)) acquires.note(atomics.list[i].address, stamp);
 }
 
 void races_block_barrier() { ++barriers; }
@@ -212,7 +223,7 @@ void races_begin_block(uint64_t block) {
   ++run;
   blocks[run - first_run] = block;
   barriers = sequence = 0;
-  acquires_count = 0;
+  atomics.count = acquires.count = 0;
   has_new_fence = false;
   size_t count = size_t(launch.block.x) * launch.block.y * launch.block.z;
   memset(clocks, 0, count * sizeof(clocks[0]));
@@ -233,7 +244,7 @@ static void compare(const Stamp& earlier, bool was_write, const Stamp& stamp, bo
     if (is_before_here(earlier)) return;
   } else {
     if (is_shared(address) || is_published(earlier)) return;
-    if (earlier.is_atomic && is_acquired(word_of(address))) return;
+    if (earlier.is_atomic && atomics.happened(word_of(address))) return;
   }
   Index thread = index_of(earlier.thread, launch.block);
   Index block = index_of(blocks[earlier.run - first_run], launch.grid);
@@ -269,6 +280,8 @@ void record(const volatile void* pointer, size_t size, Access access, int line) 
     Page* page = page_of(address >> PAGE_BITS);
     if (page->log_size && (address | end) & 3) divide_words(page);
     Cell& cell = page->cells[(address & ((1 << PAGE_BITS) - 1)) >> page->log_size];
+    if (access != Access::write && is_shared(address) && cell.write.run != run)
+      fail("shared memory must be written before it is read");
     compare(cell.write, true, stamp, is_write, address);
     compare(cell.read, false, stamp, is_write, address);
     compare(cell.other_read, false, stamp, is_write, address);

@@ -12,6 +12,9 @@ from tests.emulator import EmulatorError, compiler
 
 SEEDS = (0, 1, 2)
 
+#: Of two threads without a barrier, the one that reads may come first.
+UNORDERED = "no barrier orders the two|shared memory must be written before it is read"
+
 
 def floats(n, alignment=None):
     return emulator.guarded(np.arange(n, dtype=np.float32), alignment=alignment)
@@ -71,9 +74,8 @@ def test_a_missing_barrier_gives_nan(seed):
 def test_a_missing_barrier_is_a_race(seed, barrier):
     x, out = floats(64), emulator.allocate(64, np.float32)
     source = kernel("float* out, const float* x", REVERSED)
-    says = r"must not be (read|written) in line \d+ when thread .* had it (read|written)"
     module = emulator.compile(source.replace("BARRIER", barrier), race=True)
-    with pytest.raises(EmulatorError, match=says):
+    with pytest.raises(EmulatorError, match=UNORDERED):
         module.launch("planted", 1, 64, 0, [out, x], seed)
     right = emulator.compile(source.replace("BARRIER", "__syncthreads();"), race=True)
     right.launch("planted", 1, 64, 0, [out, x], seed)
@@ -104,7 +106,7 @@ def test_a_missing_warp_barrier_gives_nan_and_is_a_race(seed):
         assert np.isnan(out).any() == is_nan
         checked = emulator.compile(text, race=True)
         if is_race:
-            with pytest.raises(EmulatorError, match="no barrier orders the two"):
+            with pytest.raises(EmulatorError, match=UNORDERED):
                 checked.launch("planted", 1, 32, 0, [out, x], seed)
         else:
             checked.launch("planted", 1, 32, 0, [out, x], seed)
@@ -125,6 +127,36 @@ def test_a_warp_barrier_of_some_lanes_orders_those():
     for seed in SEEDS:
         emulator.compile(source, race=True).launch("planted", 1, 32, 0, [out, x], seed)
         np.testing.assert_array_equal(out, x[np.arange(32) ^ 15])
+
+
+@pytest.mark.parametrize("read", ["AD_LD(tile + 32 + threadIdx.x)", "atomicAdd(tile + 40, 1)"])
+def test_shared_memory_that_is_read_before_it_is_written(read):
+    source = kernel(
+        "int* out",
+        f"""
+  __shared__ int tile[64];
+  AD_ST(tile + threadIdx.x, 1);
+  __syncthreads();
+  AD_ST(out + threadIdx.x, {read}); // here
+""",
+    )
+    out = emulator.allocate(32, np.int32)
+    expect(source, "shared memory must be written before", 1, 32, [out], race=True)
+
+
+def test_shared_memory_that_an_earlier_block_has_written():
+    source = kernel(
+        "int* out",
+        """
+  __shared__ int tile;
+  if (blockIdx.x == 0) AD_ST(&tile, 1);
+  AD_ST(out + blockIdx.x, AD_LD(&tile)); // here
+""",
+    )
+    out = emulator.allocate(2, np.int32)
+    emulator.compile(source, race=True).launch("planted", 1, 1, 0, [out])
+    found = expect(source, "shared memory must be written before", 2, 1, [out], race=True)
+    assert "block (1, 0, 0)" in found
 
 
 # ---- barriers that some threads do not come to
@@ -359,6 +391,7 @@ PUBLISHED = """
   if (threadIdx.x == 0) AD_ST(&mine, atomicAdd(TICKET, 1u));
   __syncthreads();
   if (AD_LD(&mine) != gridDim.x - 1) return;
+  AFTER
   float sum = 0;
   for (int block = 0; block < gridDim.x; ++block)
     sum += AD_LD(parts + block * blockDim.x + threadIdx.x); // here
@@ -367,25 +400,29 @@ PUBLISHED = """
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_what_blocks_hand_on_needs_a_fence_and_one_ticket(seed):
+def test_what_blocks_hand_on_needs_fences_and_one_ticket(seed):
     source = kernel("float* out, float* parts, unsigned* ticket", PUBLISHED)
     out, parts = emulator.allocate(64, np.float32), emulator.allocate(256, np.float32)
 
-    def run(fence, address):
+    def run(fence, address, after):
         ticket = emulator.guarded(np.array([0, 3, 3, 3, 3], np.uint32))
-        text = source.replace("FENCE", fence).replace("TICKET", address)
+        text = source.replace("FENCE", fence).replace("TICKET", address).replace("AFTER", after)
         module = emulator.compile(text, race=True)
         module.launch("planted", 4, 64, 0, [out, parts, ticket], seed)
         return out
 
-    np.testing.assert_array_equal(run("__threadfence();", "ticket"), 4.0)
-    for fence, address in (
-        ("", "ticket"),
-        ("if (threadIdx.x == 0) __threadfence();", "ticket"),
-        ("__threadfence();", "ticket + 1 + blockIdx.x"),
+    fence, by_one = "__threadfence();", "if (threadIdx.x == 0) __threadfence();"
+    np.testing.assert_array_equal(run(fence, "ticket", fence), 4.0)
+    np.testing.assert_array_equal(run(fence, "ticket", f"{by_one} __syncthreads();"), 4.0)
+    for before, address, after in (
+        ("", "ticket", fence),
+        (by_one, "ticket", fence),
+        (fence, "ticket + 1 + blockIdx.x", fence),
+        (fence, "ticket", ""),
+        (fence, "ticket", by_one),
     ):
         with pytest.raises(EmulatorError, match="no barrier orders the two"):
-            run(fence, address)
+            run(before, address, after)
 
 
 # ---- numbers, and launches that cannot be

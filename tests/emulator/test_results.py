@@ -88,6 +88,7 @@ extern "C" __global__ void sum_TYPE(TYPE* out, TYPE* parts, unsigned* ticket, co
   }
   __syncthreads();
   if (!AD_LD(&is_last)) return;
+  __threadfence();
   sum = threadIdx.x < gridDim.x ? AD_LD(parts + threadIdx.x) : 0;
   sum = block_sum(sum);
   if (threadIdx.x == 0) AD_ST(out, sum);
