@@ -13,7 +13,7 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -93,9 +93,9 @@ def build(source: str, *, checked: bool) -> bytes:
     text = _DYNAMIC.sub(r"AD_EMULATOR_DYNAMIC(\2, \3);", source)
     kernels = "".join(f"AD_EMULATOR_KERNEL({name})\n" for name in names)
     # In a namespace without a name, shared memory of inline functions and templates is this file's.
-    text = f'#include "cuda.h"\nnamespace {{\n#line 1 "cuda"\n{text}\n}}\n{kernels}'
+    text = f'namespace {{\n#line 1 "cuda"\n{text}\n}}\n{kernels}'
     options = (*LANGUAGE, *KERNEL, *(["-DAD_EMULATOR_CHECKED"] if checked else []))
-    return _cached(text, options)
+    return _cached(text, options, header="cuda.h")
 
 
 @cache
@@ -120,7 +120,8 @@ def load(contents: bytes, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
         return ctypes.CDLL(file.name, mode)
 
 
-def facts() -> dict[str, str]:
+@cache
+def facts() -> Mapping[str, str]:
     """Return what a library depends on beside its text and options."""
     zig()
     return {
@@ -155,35 +156,54 @@ def zig() -> str:
     )
 
 
-def _cached(text: str, options: Sequence[str]) -> bytes:
+def _cached(text: str, options: Sequence[str], header: str | None = None) -> bytes:
     known = facts()
-    key = disk_cache.key_of("emulator", text, *options, *known.values())
+    key = disk_cache.key_of("emulator", text, *options, header or "", *known.values())
     contents = disk_cache.read(key, known)
     if contents is None:
-        contents = _compiled(text, options)
+        contents = _compiled(text, options, header)
         disk_cache.write(key, known, contents)
     return contents
 
 
-def _compiled(text: str, options: Sequence[str]) -> bytes:
+def _compiled(text: str, options: Sequence[str], header: str | None) -> bytes:
+    """Return the library of a text that follows a header."""
+    before = ["-include-pch", str(_precompiled(header, tuple(options)))] if header else []
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernels.cpp"), Path(folder, "kernels.so")
         source.write_text(text, encoding="utf-8")
-        run = subprocess.run(
-            [
-                *(zig(), "c++", *TARGET, *options, "-nostdlib++", "-shared", "-I", str(HERE)),
-                *(str(source), "-lm", "-lrt", "-o", str(library)),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env={
-                "ZIG_GLOBAL_CACHE_DIR": str(COMPILER_CACHE),
-                "ZIG_LOCAL_CACHE_DIR": str(Path(folder, "cache")),
-                "HOME": folder,
-            },
-        )
-        if run.returncode:
-            raise EmulatorError(f"build: the text must compile, got\n{run.stderr}")
+        _run([*options, *before, "-shared", str(source), "-lm", "-lrt", "-o", str(library)], folder)
         return library.read_bytes()
+
+
+@cache
+def _precompiled(header: str, options: tuple[str, ...]) -> Path:
+    """Return a header as the compiler has read it with these options: half the work of a kernel."""
+    key = disk_cache.key_of(str(HERE), header, *options, *facts().values())
+    place = COMPILER_CACHE / f"{key}.pch"
+    if not place.is_file():
+        COMPILER_CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=COMPILER_CACHE) as folder:
+            made = Path(folder, place.name)
+            # Its name says what it was made of; times say nothing.
+            language = ("-x", "c++-header", "-Xclang", "-fno-pch-timestamp")
+            _run([*options, *language, str(HERE / header), "-o", str(made)], folder)
+            made.replace(place)
+    return place
+
+
+def _run(arguments: Sequence[str], folder: str) -> None:
+    run = subprocess.run(
+        [zig(), "c++", *TARGET, "-nostdlib++", "-I", str(HERE), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={
+            "ZIG_GLOBAL_CACHE_DIR": str(COMPILER_CACHE),
+            "ZIG_LOCAL_CACHE_DIR": str(Path(folder, "cache")),
+            "HOME": folder,
+        },
+    )
+    if run.returncode:
+        raise EmulatorError(f"build: the text must compile, got\n{run.stderr}")

@@ -63,7 +63,7 @@ def test_a_program_is_compiled_once_and_then_read_from_disk(monkeypatch):
     compiled = []
     build = compiler._compiled
     monkeypatch.setattr(
-        compiler, "_compiled", lambda text, options: compiled.append(text) or build(text, options)
+        compiler, "_compiled", lambda text, *rest: compiled.append(text) or build(text, *rest)
     )
     compiler.runtime()
     for _ in range(2):
