@@ -19,6 +19,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 from autodiff.runtime import disk_cache
 
@@ -98,7 +99,10 @@ def build(source: str, *, checked: bool) -> bytes:
     return _cached(text, options, header="cuda.h")
 
 
-@cache
+_runtimes: dict[bool, ctypes.CDLL] = {}
+_lock = Lock()
+
+
 def runtime(*, portable: bool = False) -> ctypes.CDLL:
     """Return the library that runs kernels, loaded so that kernels find it.
 
@@ -106,10 +110,13 @@ def runtime(*, portable: bool = False) -> ctypes.CDLL:
         portable: let the C library switch between threads, as on processors for which the emulator
             has no code of its own. Of the two, a process can load one.
     """
-    text = "".join(f'#include "{name}"\n' for name in RUNTIME)
-    options = (*LANGUAGE, "-O2", "-fno-sanitize=all", "-fvisibility=default")
-    contents = _cached(text, (*options, *(["-DAD_EMULATOR_UCONTEXT"] if portable else [])))
-    return load(contents, ctypes.RTLD_GLOBAL)
+    with _lock:  # threads that compile at once are to find one library
+        if portable not in _runtimes:
+            text = "".join(f'#include "{name}"\n' for name in RUNTIME)
+            options = [*LANGUAGE, "-O2", "-fno-sanitize=all", "-fvisibility=default"]
+            options += ["-DAD_EMULATOR_UCONTEXT"] if portable else []
+            _runtimes[portable] = load(_cached(text, options), ctypes.RTLD_GLOBAL)
+        return _runtimes[portable]
 
 
 def load(contents: bytes, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:

@@ -11,6 +11,7 @@ import mmap
 import weakref
 from bisect import bisect_left, bisect_right, insort
 from math import prod
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _FAILED = ctypes.c_void_p(-1).value
 _NOTHING, _READ_WRITE = 0, mmap.PROT_READ | mmap.PROT_WRITE
 
+_lock = Lock()
 #: Begin, start of the pages and their bytes, of allocations whose arrays are gone. These are given
 #: back by `_give_back`, not while something is looked up: arrays can be collected at any time.
 _gone: list[tuple[int, int, int]] = []
@@ -71,20 +73,22 @@ def allocate(
     begin = start + PAGE + room - margin - size
     ctypes.memset(start + PAGE, FILLING, room)
     buffer = (ctypes.c_ubyte * size).from_address(begin)
-    insort(_begins, begin)
-    _sizes[begin] = size
-    if margin:
-        _margins[begin] = margin
+    with _lock:
+        insort(_begins, begin)
+        _sizes[begin] = size
+        if margin:
+            _margins[begin] = margin
     weakref.finalize(buffer, _gone.append, (begin, start, room + 2 * PAGE))
     return np.frombuffer(buffer, np.uint8).view(kind).reshape(shape)
 
 
 def _give_back() -> None:
-    while _gone:
-        begin, start, size = _gone.pop()
-        del _begins[bisect_left(_begins, begin)], _sizes[begin]
-        _margins.pop(begin, None)
-        _libc.munmap(start, size)
+    with _lock:
+        while _gone:
+            begin, start, size = _gone.pop()
+            del _begins[bisect_left(_begins, begin)], _sizes[begin]
+            _margins.pop(begin, None)
+            _libc.munmap(start, size)
 
 
 def guarded(array: Any, *, alignment: int | None = None) -> np.ndarray:
@@ -98,23 +102,26 @@ def guarded(array: Any, *, alignment: int | None = None) -> np.ndarray:
 def is_guarded(array: np.ndarray) -> bool:
     """Return whether an array is one that `allocate` made, or a view of one."""
     begin, end = np.lib.array_utils.byte_bounds(array)
-    before = bisect_right(_begins, begin)
-    return before > 0 and end <= _begins[before - 1] + _sizes[_begins[before - 1]]
+    with _lock:
+        before = bisect_right(_begins, begin)
+        return before > 0 and end <= _begins[before - 1] + _sizes[_begins[before - 1]]
 
 
 def bounds(arrays: list[np.ndarray]) -> np.ndarray:
     """Return begin and end of all living allocations and of `arrays`, uint64[n, 2], ascending."""
     _give_back()
-    extents = [(begin, begin + _sizes[begin]) for begin in _begins]
     others = [np.lib.array_utils.byte_bounds(x) for x in arrays if not is_guarded(x)]
+    with _lock:
+        extents = [(begin, begin + _sizes[begin]) for begin in _begins]
     return np.array(sorted([*extents, *others]), np.uint64).reshape(-1, 2)
 
 
 def check_margins() -> str | None:
     """Return a sentence if something was written between an allocation and the page after it."""
-    for begin, margin in _margins.items():
-        size = _sizes[begin]
-        if ctypes.string_at(begin + size, margin) != bytes([FILLING]) * margin:
-            ctypes.memset(begin + size, FILLING, margin)
-            return f"nothing must be written past the end of an array of {size} bytes"
-    return None
+    with _lock:
+        for begin, margin in _margins.items():
+            size = _sizes[begin]
+            if ctypes.string_at(begin + size, margin) != bytes([FILLING]) * margin:
+                ctypes.memset(begin + size, FILLING, margin)
+                return f"nothing must be written past the end of an array of {size} bytes"
+        return None

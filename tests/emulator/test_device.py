@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +70,26 @@ def test_a_program_is_compiled_once_and_then_read_from_disk(monkeypatch):
     for _ in range(2):
         load_program(EmulatorDevice(), SCALE).function("scale")
     assert len(compiled) == 1
+
+
+def test_programs_compile_and_run_on_several_threads(device):
+    def total(k):
+        text = f"""
+extern "C" __global__ void add_{k}(int* x) {{
+  __shared__ int held[64];
+  AD_ST(held + threadIdx.x, AD_LD(x + threadIdx.x));
+  __syncthreads();
+  AD_ST(x + threadIdx.x, AD_LD(held + 63 - threadIdx.x) + {k});
+}}
+"""
+        x = fake_cupy.ndarray(np.arange(64, dtype=np.int32))
+        function = load_program(device, text).function(f"add_{k}")
+        block = parameter_block([ctypes.c_void_p(x.data.ptr)])
+        function.launch((1, 1, 1), (64, 1, 1), 0, ctypes.addressof(block), 0)
+        return np.array_equal(x.get(), np.arange(64)[::-1] + k)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(total, range(8)))
 
 
 def test_a_kernel_that_the_program_has_not(device):
