@@ -56,9 +56,8 @@ class Declaration:
     most_threads: int | None
 
 
-_KERNEL = re.compile(
-    r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\(\s*(\d+)[^)]*\)\s*)?(\w+)\s*\('
-)
+_BOUNDS = r"(?:__launch_bounds__\s*\(\s*(\d*)[^)]*\)\s*)?"
+_KERNEL = re.compile(rf'extern\s+"C"\s+__global__\s+{_BOUNDS}void\s+{_BOUNDS}(\w+)\s*\(')
 _DYNAMIC = re.compile(
     r"extern\s+__shared__\s+((?:__align__\s*\(\s*\d+\s*\)\s*)?)([\w:<>\s]+?)\s+(\w+)\s*\[\s*\]\s*;"
 )
@@ -71,7 +70,8 @@ def declarations(source: str) -> tuple[Declaration, ...]:
     (Declaration(name='scale', most_threads=256),)
     """
     return tuple(
-        Declaration(name, int(most) if most else None) for most, name in _KERNEL.findall(source)
+        Declaration(name, int(first or second) if first or second else None)
+        for first, second, name in _KERNEL.findall(source)
     )
 
 

@@ -481,6 +481,21 @@ def test_a_launch_that_no_device_would_start(grid, block, shared, says):
         emulator.compile(source).launch("planted", grid, block, shared, [floats(1)])
 
 
+@pytest.mark.parametrize(
+    ("head", "most"),
+    [
+        ("void", None),
+        ("void __launch_bounds__(96)", 96),
+        ("__launch_bounds__( 96, 2 )\nvoid", 96),
+        ("void __launch_bounds__(threads)", None),
+    ],
+)
+def test_heads_of_kernels(head, most):
+    source = f'extern "C" __global__ {head} planted(float* out) {{}}\n'
+    assert compiler.declarations(source) == (compiler.Declaration("planted", most),)
+    emulator.compile(source).launch("planted", 1, most or 512, 0, [floats(1)])
+
+
 def test_parameters_that_are_not_the_kernels():
     module = emulator.compile(kernel("float* out, int n", ""))
     with pytest.raises(EmulatorError, match="must get 2 parameters, got 1"):
