@@ -78,7 +78,9 @@ class Module:
         self._runtime = runtime()
         self._library = load(contents)
         begin = ctypes.c_void_p()
-        self._shared_bytes = self._library.ad_emulator_declared(ctypes.byref(begin))
+        declared = self._library.ad_emulator_declared
+        declared.restype = ctypes.c_size_t
+        self._shared_bytes = declared(ctypes.byref(begin))
         self._shared = begin.value
 
     def kernel(self, name: str) -> Kernel:

@@ -95,7 +95,6 @@ static void divide_words(Page* page) {
 
 static uint32_t run, first_run;              // of this block, and of the launch's first one
 static uint64_t* blocks;                     // by run of this launch: the block that ran
-static uint64_t blocks_capacity;
 static uint32_t barriers, sequence;
 static uint32_t clocks[MOST_THREADS][LANES]; // what each thread knows of its warp's lanes
 

@@ -231,6 +231,36 @@ def test_exchanges_of_a_warp_are_as_cuda_defines_them(race):
         np.testing.assert_array_equal(np.sort(columns[9][x > 0]), np.arange(count) + 1)
 
 
+# Lanes below and above 16 go round loops of different lengths, each half with a mask of its own.
+HALVES = """
+extern "C" __global__ void halves(int* out, const int* x) {
+  int lane = threadIdx.x, sum = AD_LD(x + lane);
+  unsigned half = lane < 16 ? 0xffffu : 0xffff0000u;
+  if (lane < 16) {
+    for (int d = 8; d; d /= 2) sum += __shfl_xor_sync(half, sum, d);
+  } else {
+    for (int round = 0; round < 3; ++round) {
+      sum = __shfl_sync(half, sum, lane + 1, 16);
+      if (lane % 3 == round) sum += __popc(__activemask()) * 0;
+      __syncwarp(half);
+    }
+  }
+  __syncthreads();
+  AD_ST(out + lane, sum);
+}
+"""
+
+
+@BOTH
+def test_halves_of_a_warp_may_go_different_ways(race):
+    x, out = draw(32, np.int32), emulator.allocate(32, np.int32)
+    module = emulator.compile(HALVES, race=race)
+    expected = np.concatenate([np.full(16, x[:16].sum()), np.roll(x[16:], -3)])
+    for seed in range(6):
+        module.launch("halves", 1, 32, 0, [out, x], seed)
+        np.testing.assert_array_equal(out, expected)
+
+
 def test_without_code_for_the_processor_the_c_library_switches_between_threads():
     program = """
 import numpy as np
