@@ -75,6 +75,8 @@ class ndarray:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             return NotImplemented
+        if ufunc in _COMPARISONS:  # NumPy's scalars come to those as arrays without axes
+            inputs = tuple([_number(x) for x in inputs])
         return call(ufunc, *inputs, **kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -122,6 +124,12 @@ class ndarray:
 
 
 ndarray.__module__ = "cupy"
+
+_COMPARISONS = (np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal)
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and not value.ndim else value
 
 
 def unwrapped(value: Any) -> Any:

@@ -281,6 +281,15 @@ def test_kernels_that_are_no_function_of_numpy_are_refused(function):
         function(g)(device(HOST))
 
 
+@pytest.mark.parametrize("number", [0.5, 2j, np.float32(0.5)])
+def test_numbers_are_compared_with_arrays_of_the_device(number):
+    def f(x):
+        z = x * (1.0 + 0.0j)
+        return np.equal(number, z), z != number, np.less_equal(np.real(number), x)
+
+    check(ad.jit(f)(device(HOST)), f(HOST))
+
+
 def test_a_traced_value_is_no_buffer_for_cupy():
     def f(x):
         assert not hasattr(x, "__cuda_array_interface__")
