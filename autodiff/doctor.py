@@ -26,6 +26,7 @@ import autodiff
 from autodiff.base.kernel_sources import kernel_directory
 from autodiff.base.settings import TABLE, override, settings
 from autodiff.runtime.host import host
+from autodiff.runtime.nvml import gpu_states
 
 # What pyproject.toml requires; a test compares the two.
 REQUIREMENTS = (
@@ -262,32 +263,9 @@ def _driver_cuda() -> tuple[int, int] | None:
 
 
 def _devices_of_driver() -> tuple[str, ...]:
-    """Return name, memory and clock of every device, read through `pynvml` where it is usable."""
-    if util.find_spec("pynvml") is None:
-        return ()
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        return (f"not visible: {error}",)
-    try:
-        return tuple(_device_of_driver(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    except pynvml.NVMLError as error:
-        return (f"not readable: {error}",)
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _device_of_driver(index: int) -> str:
-    import pynvml
-
-    device = pynvml.nvmlDeviceGetHandleByIndex(index)
-    name = pynvml.nvmlDeviceGetName(device)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(device).total / 2**30
-    now = pynvml.nvmlDeviceGetClockInfo(device, pynvml.NVML_CLOCK_SM)
-    most = pynvml.nvmlDeviceGetMaxClockInfo(device, pynvml.NVML_CLOCK_SM)
-    return f"{name}, {memory:.1f} GiB, {now} of {most} MHz"
+    """Return a line for every device as its driver sees it, else the reason why there is none."""
+    states, reason = gpu_states()
+    return tuple(map(str, states)) if reason is None else (reason,)
 
 
 def _devices_of_cupy() -> tuple[tuple[str, ...], str | None]:

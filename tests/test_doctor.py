@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import replace
+from importlib import util
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_the_drivers_library_is_asked_for_memory_and_clock(tmp_path):
     (tmp_path / "pynvml.py").write_text(
         "from types import SimpleNamespace as N\n"
         "class NVMLError(Exception): pass\n"
-        "NVML_CLOCK_SM = 1\n"
+        "NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0\n"
         "def nvmlInit(): pass\n"
         "def nvmlShutdown(): pass\n"
         "def nvmlDeviceGetCount(): return 1\n"
@@ -173,9 +174,20 @@ def test_the_drivers_library_is_asked_for_memory_and_clock(tmp_path):
         "def nvmlDeviceGetMemoryInfo(device): return N(total=80 * 2**30)\n"
         "def nvmlDeviceGetClockInfo(device, kind): return 345\n"
         "def nvmlDeviceGetMaxClockInfo(device, kind): return 1980\n"
+        "def nvmlDeviceGetMemoryBusWidth(device): return 5120\n"
+        "def nvmlDeviceGetTemperature(device, sensor): return 31\n"
+        "def nvmlSystemGetDriverVersion(): return '580.1'\n"
     )
     run = _run(tmp_path)
-    assert "Some GPU, 80.0 GiB, 345 of 1980 MHz" in run.stdout, run.stderr
+    assert "Some GPU, 80.0 GiB, 345 of 1980 MHz, memory 345 MHz" in run.stdout, run.stderr
+    assert "31 °C, driver 580.1" in run.stdout
+
+
+def test_without_the_drivers_library_there_is_one_line_about_it():
+    if util.find_spec("pynvml") is not None:
+        pytest.skip("pynvml is installed; what is said without it is tested in tests/runtime")
+    (line,) = [line for line in _run().stdout.splitlines() if "nvidia-ml-py" in line]
+    assert "clocks and temperature" in line
 
 
 def test_a_drivers_library_without_a_driver_is_a_line_of_the_report(tmp_path):
