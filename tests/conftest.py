@@ -25,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=2000,
         help="how many random programs the kernels are tried with (default: 2000, about a minute)",
     )
+    parser.addoption(
+        "--gpu",
+        choices=("auto", "card", "emulator"),
+        default="auto",
+        help="what tests marked gpu run on: auto takes a card, else the emulator (default: auto)",
+    )
 
 
 @pytest.fixture(autouse=True)

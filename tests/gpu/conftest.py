@@ -1,0 +1,26 @@
+"""The device that the tests of this folder run on: a card, or the emulator where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+from autodiff.runtime.devices import _usable_gpu
+from tests.composition import fake_cupy
+from tests.emulator.device import emulated
+
+
+@pytest.fixture
+def gpu(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """CuPy, or its stand-in; `--gpu card` fails where there is no card."""
+    wanted = request.config.getoption("--gpu")
+    found, reason = (None, "") if wanted == "emulator" else _usable_gpu()
+    if found is not None:
+        yield found
+        return
+    if wanted == "card":
+        pytest.fail(f"--gpu card: there is no GPU to test: {reason}", pytrace=False)
+    with emulated():
+        yield fake_cupy.cupy
