@@ -17,13 +17,13 @@ def load() -> Peer:
     return Peer(
         name="torch",
         version=torch.__version__,
-        numpy=_Namespace(torch),
+        numpy=Namespace(torch),
         special=torch.special,
         value_and_grad=_value_and_grad(torch),
     )
 
 
-class _Namespace:
+class Namespace:
     """`torch` under NumPy's names, as far as programs here use any that differ."""
 
     def __init__(self, torch: Any) -> None:

@@ -10,6 +10,7 @@ import operator
 from collections.abc import Callable
 from functools import partial
 from importlib.machinery import ModuleSpec
+from time import perf_counter
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -221,15 +222,42 @@ class _Ufunc:
         self.ufunc.at(unwrapped(a), unwrapped(indices), unwrapped(b))
 
 
+class _Event:
+    """A moment of the stream, where all is over when it returns."""
+
+    moment = 0.0
+
+    def record(self) -> None:
+        """Take down the moment."""
+        self.moment = perf_counter()
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+
 class _Cupy(ModuleType):
     """The module: any function of NumPy's, made to run on the device."""
 
     ndarray = ndarray
     cuda = SimpleNamespace(
-        Device=lambda: SimpleNamespace(compute_capability="90"),
+        Device=lambda: SimpleNamespace(compute_capability="90", synchronize=lambda: None),
+        Event=_Event,
         get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
-        runtime=SimpleNamespace(getDeviceCount=lambda: 1),
+        get_elapsed_time=lambda start, end: (end.moment - start.moment) * 1e3,
+        runtime=SimpleNamespace(
+            getDeviceCount=lambda: 1,
+            getDeviceProperties=lambda index: {"name": b"stand-in"},
+            driverGetVersion=lambda: 13000,
+        ),
     )
+
+    def fuse(self, function: Any) -> Any:
+        """Return a function as it is: here nothing is gained by fusing."""
+        return function
+
+    def get_default_memory_pool(self) -> Any:
+        """Return a pool that keeps nothing."""
+        return SimpleNamespace(free_all_blocks=lambda: None)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

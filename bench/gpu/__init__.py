@@ -1,0 +1,1 @@
+"""A card's acceptance run: `python -m bench.gpu --help`."""
