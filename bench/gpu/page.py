@@ -8,6 +8,7 @@ from typing import Any
 from bench.declare import OURS, Case
 from bench.gpu.answers import Answer
 from bench.gpu.contenders import COPY
+from bench.gpu.rows import AHEAD_OF
 from bench.gpu.timing import Outcome
 from bench.markdown import duration
 from bench.measure import Results
@@ -106,7 +107,10 @@ def last_line(case: Case, outcome: Outcome, tests: int | None, *, is_emulated: b
         return _verdict(
             short, "pass: everything ran (on the emulator, which says nothing of speed)"
         )
-    return _verdict(shortfalls(case, outcome, tests), "pass: every goal is reached")
+    compared = {peer for workload in case.workloads for peer in workload.faster_than}
+    absent = [peer for peer in AHEAD_OF if peer not in compared]
+    without = f" (not compared with {', '.join(absent)})" if absent else ""
+    return _verdict(shortfalls(case, outcome, tests), f"pass: every goal is reached{without}")
 
 
 def _verdict(short: Sequence[str], passed: str) -> str:

@@ -193,6 +193,8 @@ def verdict(found: Outcome, tests: int | None = 0) -> str:
 
 def test_a_card_that_reaches_every_goal_passes():
     found = told(autodiff=260.0, copy=250.0, jax=300.0, host_time=4.0)
+    assert verdict(found) == "pass: every goal is reached (not compared with torch.compile)"
+    found = told(autodiff=260.0, copy=250.0, jax=300.0, **{"torch.compile": 270.0}, host_time=4.0)
     assert verdict(found) == "pass: every goal is reached"
     assert page.copy_rate(found) == pytest.approx(4e12)
 
