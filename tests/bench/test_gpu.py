@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 import autodiff as ad
+from autodiff.codegen import cuda_elementwise
 from bench.declare import OURS, Peer, Workload
 from bench.gpu import __main__ as command
 from bench.gpu import card as cards
 from bench.gpu import contenders, page, rows, timing
-from bench.gpu.answers import Answer, answers
+from bench.gpu.answers import THREADS, Answer, answers
 from bench.gpu.card import Card, NoCardError, card_of, opened
 from bench.gpu.contenders import COPY
 from bench.gpu.timing import Outcome
@@ -89,6 +91,12 @@ def test_every_question_is_answered(emulated_run):
     ]
     loaded = answered["Does the driver load the compiler's programs?"]
     assert loaded.startswith("yes, a library of the emulator")
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_blocks_have_as_many_threads_as_are_tried(threads):
+    with opened("emulator") as card, patch.object(cuda_elementwise, "THREADS", threads):
+        assert f"__launch_bounds__({threads})" in rows.chain_text(card)
 
 
 def test_a_question_that_fails_leaves_the_others(emulated_run):

@@ -20,8 +20,8 @@ from tests.codegen.test_cuda_programs import distance, expected
 
 pytestmark = pytest.mark.gpu
 
-#: The GPU's elementary functions are off by up to 2 units in the last place (NVIDIA, CUDA C++
-#: Programming Guide, table of single-precision functions) where the C library's are by up to 1.
+#: Most of the GPU's elementary functions are off by up to 2 units in the last place (NVIDIA, CUDA
+#: C++ Programming Guide, mathematical functions), where most of the C library's are by up to 1.
 OF_A_CARD = 2
 
 
@@ -116,7 +116,8 @@ def test_subnormal_numbers_infinities_and_signs_stay(gpu):
         wanted = (special * np.float32(0.5), special + special, np.sqrt(special), 1 / special)
     for x, y in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(x.get(), y)
-        np.testing.assert_array_equal(np.signbit(x.get()), np.signbit(y))
+        number = ~np.isnan(y)  # the sign of a NaN that an operation makes is the processor's choice
+        np.testing.assert_array_equal(np.signbit(x.get())[number], np.signbit(y)[number])
 
 
 def test_new_arrays_are_made_where_the_setting_says(gpu):
