@@ -78,9 +78,9 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("rounds", "megabytes"):
         if (value := getattr(options, name)) is not None and value < 1:
             description.error(f"--{name} must be at least 1, got {value}.")
-    tests = None if options.no_tests else _tested(options.device)
     try:
         with opened(options.device) as card:
+            tests = None if options.no_tests else _tested(options.device)
             last = _measured(card, options, peers, tests)
     except NoCardError as error:
         last = f"FELL SHORT: there is no card to measure: {error}"

@@ -12,6 +12,7 @@ import pytest
 
 import autodiff as ad
 from autodiff.codegen import cuda_elementwise
+from autodiff.runtime.devices import _usable_gpu
 from bench.declare import OURS, Peer, Workload
 from bench.gpu import __main__ as command
 from bench.gpu import card as cards
@@ -141,12 +142,17 @@ def test_the_tests_of_gpus_run_first_and_their_status_counts():
     assert page.shortfalls(case, Outcome(), None) == ["the tests were not run"]
 
 
+@pytest.mark.skipif(_usable_gpu()[0] is not None, reason="there is a card")
+def test_tests_that_are_to_run_on_a_card_do_not_pass_without_one():
+    assert command._tested("card") == 2
+
+
 def test_without_a_card_the_last_line_says_so(monkeypatch, capsys):
     def none():
         raise NoCardError("CuPy finds no device")
 
     monkeypatch.setattr(cards, "_cupy", none)
-    assert command.main(["--no-tests"]) == 1
+    assert command.main([]) == 1  # and no test is tried
     assert capsys.readouterr().out == (
         "FELL SHORT: there is no card to measure: CuPy finds no device\n"
     )
