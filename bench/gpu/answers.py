@@ -6,12 +6,15 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
+from types import ModuleType
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
 import autodiff as ad
-from autodiff.codegen import cuda_elementwise, cuda_reductions
+from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_text
 from bench.declare import OURS, Peer
 from bench.gpu.card import Card, loops_of
 from bench.gpu.contenders import COPY
@@ -22,8 +25,6 @@ from bench.programs import elementwise, rows
 NUMPY = Peer(name=OURS, version="", numpy=np)
 NOT_MEASURED = "not measured"
 
-#: Threads of a block that are tried.
-THREADS = (128, 256, 512, 1024)
 #: Lengths of rows, around those from which on a block takes a row, and does not keep it.
 LENGTHS = (256, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
@@ -40,6 +41,79 @@ class Answer:
     answer: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A constant of the emitter, tried at several values by a program's rate.
+
+    Args:
+        question: what is to be known.
+        module: where the constant is.
+        name: the constant's.
+        values: what it is given.
+        program: a function, of one array, that is multiplied by a number at its end.
+        length: of the array's rows; None for an array of one axis.
+    """
+
+    question: str
+    module: ModuleType
+    name: str
+    values: tuple[int, ...]
+    program: Callable[[Any], Any]
+    length: int | None = None
+
+    def function(self, by: float) -> Callable[[Any], Any]:
+        """Return the program, made another one by a number, so that its kernel is emitted anew."""
+        return lambda x: self.program(x) * by
+
+    def shape(self, count: int) -> tuple[int, ...]:
+        """Return the shape of an array of about `count` elements."""
+        if self.length is None:
+            return (count,)
+        length = min(self.length, count)
+        return count // length, length
+
+
+TRIALS = (
+    Trial(
+        "How many threads should a block of an elementwise kernel have?",
+        cuda_elementwise,
+        "THREADS",
+        (128, 256, 512, 1024),
+        elementwise.chain(NUMPY),
+    ),
+    Trial(
+        "How many neighbouring points of float32 should a thread take together?",
+        cuda_text,
+        "MOST_LANES",
+        (1, 2, 4),
+        lambda x: x,
+    ),
+    Trial(
+        "From how many instructions on should a thread take one point? (The chain has about 500.)",
+        cuda_text,
+        "HEAVY",
+        (0, 1_000_000),
+        elementwise.chain(NUMPY),
+    ),
+    Trial(
+        "Up to which length should a warp take a row? (Rows of 1024 points.)",
+        cuda_reductions,
+        "WARP_ROW",
+        (512, 1024),
+        rows.softmax(NUMPY),
+        1024,
+    ),
+    Trial(
+        "How many registers may a row of 16384 points take of a thread? (With 0 it is read again.)",
+        cuda_reductions,
+        "KEPT_REGISTERS",
+        (0, 80),
+        rows.softmax(NUMPY),
+        16384,
+    ),
+)
+
+
 def answers(card: Card, found: Outcome, moved: int) -> list[Answer]:
     """Return the questions with what the card says.
 
@@ -52,19 +126,14 @@ def answers(card: Card, found: Outcome, moved: int) -> list[Answer]:
 
 
 def _answers(card: Card, found: Outcome, moved: int) -> Iterator[Answer]:
-    for question, ask in (
+    questions: list[tuple[str, Callable[[], str]]] = [
         ("Does the driver load the compiler's programs?", partial(_loads, card)),
         ("What does a launch cost?", partial(_launches, card)),
         ("How fast is memory that is only read?", partial(_reads, found)),
-        (
-            "How many threads should a block of an elementwise kernel have?",
-            partial(_blocks, card, moved),
-        ),
-        (
-            f"Up to which length should a block keep a row? {_row_limits()}",
-            partial(_lengths, card, moved),
-        ),
-    ):
+        ("How fast is the softmax of rows of other lengths?", partial(_lengths, card, moved)),
+        *[(trial.question, partial(_tried, card, moved, trial)) for trial in TRIALS],
+    ]
+    for question, ask in questions:
         try:
             answer = ask()
         except Exception as error:  # of drivers and compilers: the other questions stay
@@ -74,11 +143,6 @@ def _answers(card: Card, found: Outcome, moved: int) -> Iterator[Answer]:
     yield Answer(
         "From how many kernels on does a CUDA graph pay?",
         f"{NOT_MEASURED}: programs are launched kernel by kernel, no graph is made",
-    )
-    yield Answer(
-        "How many tiles should a thread take?",
-        f"{NOT_MEASURED}: a thread takes one vector, {cuda_elementwise.STEPS} points where there "
-        "are no vectors",
     )
 
 
@@ -118,23 +182,18 @@ def _reads(found: Outcome) -> str:
     return f"{rates[OURS]:,.0f} GB/s by the sum; by the copy {rates[COPY]:,.0f}, half of it read"
 
 
-def _blocks(card: Card, moved: int) -> str:
-    """Time the chain, emitted with blocks of other sizes."""
-    chain = elementwise.chain(NUMPY)
-    x = card.arrays.asarray(np.linspace(0.1, 4.0, moved // 8, dtype=np.float32))
+def _tried(card: Card, moved: int, trial: Trial) -> str:
+    """Time a program, emitted with a constant at several values."""
+    shape = trial.shape(moved // 8)
+    x = card.arrays.asarray(np.linspace(0.1, 4.0, prod(shape), dtype=np.float32).reshape(shape))
     found = []
-    for threads in THREADS:
-        with patch.object(cuda_elementwise, "THREADS", threads):
-            # The number makes it a kernel that has not been emitted before.
-            call = partial(ad.jit(lambda x, by=threads: chain(x) + 1.0 / by), x)
-            call()
-            call()
-        found.append(_rate(card, call, moved))
-    return _listed(THREADS, found)
-
-
-def _row_limits() -> str:
-    return f"(now a warp takes rows of up to {cuda_reductions.WARP_ROW} points)"
+    for i, value in enumerate(trial.values):
+        with patch.object(trial.module, trial.name, value):
+            call = partial(ad.jit(trial.function(1.5 + i)), x)
+            call()  # emits and compiles
+        found.append(_rate(card, call, x.size * 8))
+    now = getattr(trial.module, trial.name)
+    return f"{_listed(trial.values, found)} (now {now})"
 
 
 def _lengths(card: Card, moved: int) -> str:

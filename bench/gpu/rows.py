@@ -195,9 +195,13 @@ FIRST_CALL = "first call of the chain, tracing and compiling included"
 def chain_text(card: Card) -> str:
     """Return the text of the chain's program for a card."""
     f = chain(Peer(name=OURS, version="", numpy=np))
-    graph = simplify(ad.make_graph(f)(np.ones(1 << 20, np.float32)))
-    target = cuda_target(card.device.facts["architecture"])
-    return program_text(emitted(schedule_for_cuda(graph).graph, target))
+    return text_of(f, np.ones(1 << 20, np.float32), card.device.facts["architecture"])
+
+
+def text_of(f: Callable[[Any], Any], x: np.ndarray, architecture: str) -> str:
+    """Return the text of a function's kernels, the first of which is `kernel_0`."""
+    graph = simplify(ad.make_graph(f)(x))
+    return program_text(emitted(schedule_for_cuda(graph).graph, cuda_target(architecture)))
 
 
 def compiling(card: Card) -> Callable[[], float]:

@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 import autodiff as ad
-from autodiff.codegen import cuda_elementwise
 from autodiff.runtime.devices import _usable_gpu
 from bench.declare import OURS, Peer, Workload
 from bench.gpu import __main__ as command
 from bench.gpu import card as cards
 from bench.gpu import contenders, page, rows, timing
-from bench.gpu.answers import THREADS, Answer, answers
+from bench.gpu.answers import TRIALS, Answer, answers
 from bench.gpu.card import Card, NoCardError, card_of, opened
 from bench.gpu.contenders import COPY
 from bench.gpu.timing import Outcome
@@ -84,20 +83,31 @@ def test_dependent_sums_are_as_many_kernels(count):
 
 def test_every_question_is_answered(emulated_run):
     answered = {answer.question: answer.answer for answer in emulated_run[2]}
-    assert len(answered) == 7
+    assert len(answered) == 5 + len(TRIALS)
     missing = [question for question, answer in answered.items() if "not measured" in answer]
-    assert [question.split()[:3] for question in missing] == [
-        ["From", "how", "many"],
-        ["How", "many", "tiles"],
-    ]
+    assert missing == ["From how many kernels on does a CUDA graph pay?"]
     loaded = answered["Does the driver load the compiler's programs?"]
     assert loaded.startswith("yes, a library of the emulator")
 
 
-@pytest.mark.parametrize("threads", THREADS)
-def test_blocks_have_as_many_threads_as_are_tried(threads):
-    with opened("emulator") as card, patch.object(cuda_elementwise, "THREADS", threads):
-        assert f"__launch_bounds__({threads})" in rows.chain_text(card)
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
+def test_constants_that_are_tried_make_other_kernels(trial):
+    x, texts = np.ones(trial.shape(1 << 18), np.float32), set()
+    for value in trial.values:
+        with patch.object(trial.module, trial.name, value):
+            texts.add(rows.text_of(trial.function(2.0), x, "sm_90"))
+    assert len(texts) == len(trial.values)
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.name)
+def test_kernels_that_are_tried_compute_the_same(trial):
+    with opened("emulator") as card:
+        x = np.linspace(0.1, 4.0, 1 << 15, dtype=np.float32).reshape(trial.shape(1 << 15))
+        for i, value in enumerate(trial.values):
+            with patch.object(trial.module, trial.name, value):
+                f = trial.function(2.5 + i)
+                found = ad.jit(f)(card.arrays.asarray(x)).get()
+            np.testing.assert_allclose(found, f(x), rtol=2e-5, atol=2e-5)
 
 
 def test_a_question_that_fails_leaves_the_others(emulated_run):
