@@ -21,6 +21,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from bench.declare import Case, Peer
 from bench.gpu import contenders, page
 from bench.gpu.answers import answers
 from bench.gpu.card import Card, NoCardError, opened
@@ -141,6 +142,9 @@ def _stamp(
     command = ["python", "-m", "bench.gpu"]
     if card.is_emulated:
         command += ["--device", "emulator"]
+    for name in ("rounds", "megabytes"):
+        if (value := getattr(options, name)) is not None:
+            command += [f"--{name}", str(value)]
     return {
         **describe(list(PACKAGES)),
         "device": card.name,
@@ -158,9 +162,9 @@ def _write(
     path: Path,
     written: dict[str, Any],
     text: str,
-    case: Any,
+    case: Case,
     outcome: Outcome,
-    peers: Sequence[Any],
+    peers: Sequence[Peer],
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [path.with_suffix(".json"), path.with_suffix(".md")]

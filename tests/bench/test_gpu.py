@@ -134,7 +134,7 @@ def test_the_run_from_the_command_line_writes_three_files(tmp_path, monkeypatch,
     (case,) = json.loads(path.read_text(encoding="utf-8"))["cases"]
     assert case["moved"]["negative"] == MOVED
     assert case["run"]["device"] == "emulator"
-    assert case["run"]["command"] == "python -m bench.gpu --device emulator --peers cupy"
+    assert case["run"]["command"] == "python -m bench.gpu --device emulator --rounds 1 --peers cupy"
     assert case["run"]["copy_rate"] > 0
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert "| program | autodiff | moved | GB/s | of the copy | cupy |" in text
