@@ -343,8 +343,9 @@ class _Fusion:
         spec = group.spec(stored)
         if not stored or not self.is_worth(spec):
             return None
-        operands = _in_order_of(self.graph.inputs, group.operands)
-        place = [operands.index(atom) for atom in group.operands]
+        read = {k: group.operands[k] for k in spec.operands}
+        operands = _in_order_of(self.graph.inputs, list(read.values()))
+        place = {k: operands.index(atom) for k, atom in read.items()}
         params = {"spec": with_operands(spec, place)}
         return Eqn(kernel, tuple(operands), params, tuple(stored), group.eqns[-1].source), group
 

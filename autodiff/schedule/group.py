@@ -434,14 +434,14 @@ class Group:
                 update = self.updates[var]
                 read = (update.value, *place_indices(update))
                 roots += [x for x in read if isinstance(x, int)]
-        kept = self._needed([x for x in roots if x >= 0])
-        place_of = {i: len(self.loads) + k for k, i in enumerate(kept)}
+        needed = self._needed(roots)
+        read = [i for i in range(len(self.loads)) if -1 - i in needed]
+        kept = [i for i in range(len(self.values)) if i in needed]
+        place_of = {-1 - i: k for k, i in enumerate(read)}
+        place_of |= {i: len(read) + k for k, i in enumerate(kept)}
         points = self.points if self.points is not None else tuple(range(len(self.shape)))
         rows = [i for i in range(len(self.shape)) if i not in points]
         order = (*rows, *points)
-
-        def number(x: int) -> int:
-            return -1 - x if x < 0 else place_of[x]
 
         def along(strides: Sequence[int]) -> tuple[int, ...]:
             return tuple(strides[i] for i in order)
@@ -452,31 +452,30 @@ class Group:
             return from_the_end(x, len(rows), prod(shape[len(rows) :])) if self.backwards else x
 
         shape = tuple(self.shape[i] for i in order)
-        loads = [moved(load) for load in self.loads]
-        values = [moved(renumbered(self.values[i], number)) for i in kept]
+        loads = [moved(self.loads[i]) for i in read]
+        values = [moved(renumbered(self.values[i], place_of.__getitem__)) for i in kept]
         stores: list[Store | Update] = []
         for var in stored:
             if var in self.updates:
-                stores.append(update_renumbered(self.updates[var], number))
+                stores.append(update_renumbered(self.updates[var], place_of.__getitem__))
                 continue
             place = self.known[var]
             strides = contiguous_strides(self.shape)
             if place >= 0 and self.is_row[place]:
                 own = iter(contiguous_strides([self.shape[i] for i in rows]))
                 strides = tuple(next(own) if i in rows else 0 for i in range(len(self.shape)))
-            stores.append(moved(Store(number(place), var.aval.dtype, strides, var.aval.shape)))
+            stores.append(moved(Store(place_of[place], var.aval.dtype, strides, var.aval.shape)))
         return KernelSpec(shape, len(rows), tuple(loads), tuple(values), tuple(stores))
 
-    def _needed(self, stored: Sequence[int]) -> list[int]:
-        """Return the values that are stored and those they are computed from, in order."""
-        stack, seen = list(stored), set()
+    def _needed(self, roots: Sequence[int]) -> set[int]:
+        """Return these values, and the values and loads that they are computed from."""
+        stack, seen = list(roots), set()
         while stack:
             i = stack.pop()
-            if i in seen:
-                continue
-            seen.add(i)
-            stack += [x for x in read_by(self.values[i]) if x >= 0]
-        return sorted(seen)
+            if i not in seen:
+                seen.add(i)
+                stack += read_by(self.values[i]) if i >= 0 else ()
+        return seen
 
 
 def _without_ones(shape: Sequence[int]) -> list[int]:

@@ -33,7 +33,7 @@ follows from the place alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -272,8 +272,8 @@ class KernelSpec:
         return tuple([store for store in self.stores if isinstance(store, Update)])
 
     @property
-    def operand_types(self) -> tuple[np.dtype, ...]:
-        """The element types of the arrays it reads."""
+    def operands(self) -> dict[int, np.dtype]:
+        """The arrays it reads, in order of their numbers, with their element types."""
         types = {load.operand: load.dtype for load in self.loads}
         for value in self.values:
             if isinstance(value, Gather):
@@ -281,7 +281,13 @@ class KernelSpec:
         for update in self.updates:
             if isinstance(update.initial, int):
                 types[update.initial] = update.dtype
-        return tuple([types[k] for k in range(len(types))])
+        return dict(sorted(types.items()))
+
+    @property
+    def operand_types(self) -> tuple[np.dtype, ...]:
+        """The element types of the arrays it reads."""
+        assert list(self.operands) == list(range(len(self.operands))), self.operands
+        return tuple(self.operands.values())
 
     @property
     def is_pointwise(self) -> bool:
@@ -337,7 +343,7 @@ def _numbered(x: Operand, number: Callable[[int], int]) -> Operand:
     return number(x) if isinstance(x, int) else x
 
 
-def with_operands(spec: KernelSpec, place: Sequence[int]) -> KernelSpec:
+def with_operands(spec: KernelSpec, place: Mapping[int, int]) -> KernelSpec:
     """Return a kernel that finds each of its operands at another place."""
 
     def moved(x: Any) -> Any:

@@ -176,3 +176,14 @@ def test_random_layouts_have_the_values_of_numpy(seed):
         return tuple(pool[-3:])
 
     fused(f, RANDOM.normal(size=6), RANDOM.normal(size=(3, 4)))
+
+
+def test_a_kernel_takes_no_array_that_only_what_nothing_needs_reads():
+    def f(x, w, i):
+        unneeded = x[i] * w  # of one element, of which none is left below
+        return w * 2.0 + np.pad(unneeded[1:], (0, 1))
+
+    schedule = fused(f, X, np.ones(1), np.array([2]))
+    (eqn,) = schedule.graph.eqns
+    assert len(eqn.inputs) == 1
+    assert list(eqn.params["spec"].operands) == [0]
