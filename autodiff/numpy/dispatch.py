@@ -3,7 +3,7 @@
 `array_function` turns a definition over traced values into a public function: called with a traced
 value anywhere among its arguments it records; called with plain arrays it calls NumPy's (or CuPy's)
 function of the same name. NumPy's functions and ufuncs met by a tracer arrive at the same
-definition through `__array_function__` and `__array_ufunc__`.
+definition through `__array_function__` and `__array_ufunc__`; CuPy's through cupy_kernels.py.
 """
 
 from __future__ import annotations
@@ -174,52 +174,7 @@ def ufunc_on_tracers(ufunc: Any, method: str, inputs: tuple[Any, ...], kwargs: A
     return recorded(*inputs, **kwargs)
 
 
-def cupy_elementwise_on_tracers(kernel: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
-    """Record a CuPy ufunc that met a traced value, through NumPy's ufunc of the same name."""
-    name = getattr(kernel, "name", getattr(kernel, "__name__", "")).removeprefix("cupy_")
-    ufunc = getattr(np, name, None)
-    if not isinstance(ufunc, np.ufunc):
-        raise TypeError(
-            message(
-                f"cupy.{name}",
-                "the kernel is not among those that can be traced",
-                line=user_line(),
-                fix="write it with functions of autodiff.numpy.",
-            )
-        )
-    if len(args) > ufunc.nin:
-        kwargs = {**kwargs, "out": tuple(args[ufunc.nin :])}
-        args = args[: ufunc.nin]
-    elif kwargs.get("out") is not None and not isinstance(kwargs["out"], tuple):
-        kwargs = {**kwargs, "out": (kwargs["out"],)}
-    return ufunc_on_tracers(ufunc, "__call__", args, dict(kwargs))
-
-
-def cupy_reduction_on_tracers(
-    x: Any, kernel: Any, axis: Any, dtype: Any, out: Any, keepdims: bool
-) -> Any:
-    """Record a CuPy reduction that met a traced value, by NumPy's function of the same name."""
-    name = getattr(kernel, "name", "").removeprefix("cupy_")
-    name = {"amax": "max", "amin": "min"}.get(name, name)
-    recorded = array_functions.get(getattr(np, name, None))
-    if recorded is None or out is not None:
-        raise TypeError(
-            message(
-                f"cupy.{name}",
-                "the reduction is not among those that can be traced"
-                if recorded is None
-                else "a traced value cannot be written into a plain array (out=)",
-                line=user_line(),
-                fix="write it with functions of autodiff.numpy.",
-            )
-        )
-    options = {"axis": axis, "keepdims": keepdims}
-    return recorded(x, **options) if dtype is None else recorded(x.astype(dtype), **options)
-
-
 array_functions["ufunc"] = ufunc_on_tracers
-array_functions["cupy elementwise"] = cupy_elementwise_on_tracers
-array_functions["cupy reduction"] = cupy_reduction_on_tracers
 
 
 def recorded_as(key: Any, definition: Callable[..., Any], **fixed: Any) -> None:

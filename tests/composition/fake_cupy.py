@@ -235,10 +235,47 @@ class _Event:
         """Return at once."""
 
 
+class ElementwiseKernel:
+    """A kernel of the user's: its text, and its arguments as a declaration says them."""
+
+    def __init__(
+        self, in_params: str, out_params: str, operation: str, name: str = "kernel",
+        reduce_dims: bool = True, preamble: str = "", no_return: bool = False,
+        return_tuple: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        self.in_params, self.out_params = _parameters(in_params), _parameters(out_params)
+        self.nin, self.nout = len(self.in_params), len(self.out_params)
+        self.operation, self.name, self.preamble = operation, name, preamble
+        self.return_tuple, self.kwargs = return_tuple, kwargs
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Ask foreign operands; the device has no compiler of its own."""
+        if len(args) not in (self.nin, self.nin + self.nout):
+            raise TypeError(f"Wrong number of arguments for {self.name!r}.")
+        for consumed in ("size", "block_size"):
+            kwargs.pop(consumed, None)
+        for arg in args:
+            if hasattr(arg, HOOK):
+                return getattr(arg, HOOK)(self, *args, **kwargs)
+        raise NotImplementedError(self.name)
+
+
+def _parameters(text: str) -> tuple[SimpleNamespace, ...]:
+    parameters = []
+    for words in (part.split() for part in text.split(",") if part.strip()):
+        kind, name = words[-2:]
+        dtype = None if len(kind) == 1 else np.dtype(kind)
+        parameters.append(
+            SimpleNamespace(name=name, dtype=dtype, ctype=kind, raw=words[0] == "raw")
+        )
+    return tuple(parameters)
+
+
 class _Cupy(ModuleType):
     """The module: any function of NumPy's, made to run on the device."""
 
     ndarray = ndarray
+    ElementwiseKernel = ElementwiseKernel
     cuda = SimpleNamespace(
         Device=lambda: SimpleNamespace(compute_capability="90", synchronize=lambda: None),
         Event=_Event,
