@@ -5,15 +5,24 @@ Compiled kernels are kept in a folder of the checkout, which `make clean` remove
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from autodiff.base.settings import configure
+#: Where programs run; the emulator is a device of the tests, of which the library does not know.
+DEVICE = os.environ.get("AUTODIFF_DEVICE", "cpu")
+if DEVICE == "emulator":
+    del os.environ["AUTODIFF_DEVICE"]
+
+from autodiff.base.settings import configure  # noqa: E402 - reads the environment
 
 ROOT = Path(__file__).resolve().parent.parent
+
+#: Folders of tests that say themselves what runs where, or run nothing: left out on a device.
+NOT_ON_A_DEVICE = ("bench", "codegen", "emulator", "packaging", "runtime", "schedule")
 
 configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
@@ -31,9 +40,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="what tests marked gpu run on: auto takes a card, else the emulator (default: auto)",
     )
+    parser.addoption(
+        "--device",
+        choices=("cpu", "emulator"),
+        default="emulator" if DEVICE == "emulator" else "cpu",
+        help="where programs of NumPy arrays run: emulator is the path of CuPy's arrays, with its "
+        "kernels run by tests/emulator (default: cpu, or what AUTODIFF_DEVICE says)",
+    )
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what a library under test might draw from
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--device") == "cpu":
+        return
+    apart = [ROOT / "tests" / folder for folder in NOT_ON_A_DEVICE]
+    left_out = [item for item in items if any(item.path.is_relative_to(x) for x in apart)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.fixture(autouse=True)
+def _on_the_device(request):
+    if request.config.getoption("--device") == "cpu":
+        yield
+        return
+    from tests.emulator.suite import numpy_programs_on, suite_device
+
+    with numpy_programs_on(suite_device()):
+        yield

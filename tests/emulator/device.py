@@ -129,7 +129,8 @@ class EmulatedFunction:
 DEVICE = EmulatorDevice()
 
 
-def _placed(array: np.ndarray) -> np.ndarray:
+def placed_in_guarded_memory(array: np.ndarray) -> np.ndarray:
+    """Return an array that lies in guarded memory, a copy if `array` does not."""
     return array if memory.is_guarded(array) else memory.guarded(array, alignment=ALIGNMENT)
 
 
@@ -150,16 +151,28 @@ def emulated(*, checked: bool = False, seed: int = 0) -> Iterator[EmulatorDevice
     DEVICE.launched.clear()
     with (
         patch.dict(sys.modules, fake_cupy.modules),
-        patch.object(fake_cupy, "placed", _placed),
+        patch.object(fake_cupy, "placed", placed_in_guarded_memory),
         override(device="gpu"),
     ):
         devices._usable_gpu.cache_clear()
-        cuda_device.register(DEVICE)
         try:
-            yield DEVICE
+            with registered(DEVICE):
+                yield DEVICE
         finally:
-            cuda_device.unregister(DEVICE)
             devices._usable_gpu.cache_clear()
+
+
+@contextmanager
+def registered(device: EmulatorDevice) -> Iterator[None]:
+    """Let `device` run what is computed on the stand-in's arrays; afterwards what did before."""
+    before = cuda_device.device_of(device.arrays)
+    cuda_device.register(device)
+    try:
+        yield
+    finally:
+        cuda_device.unregister(device)
+        if before is not None:
+            cuda_device.register(before)
 
 
 def parameter_block(values: list[ctypes._SimpleCData | ctypes.Structure]) -> Any:

@@ -1,0 +1,61 @@
+"""The library's tests on the emulated device: programs of NumPy's arrays take the path of CuPy's.
+
+Tests are written with NumPy's arrays. Within `numpy_programs_on` every program that they run gets
+copies of its arguments on the device, runs there as a program of CuPy's does, and gives back its
+results as NumPy's arrays. `pytest --device emulator` is a run of all tests within it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from autodiff.runtime.executor import Executable
+from tests.composition import fake_cupy
+from tests.emulator.device import EmulatorDevice, placed_in_guarded_memory, registered
+
+_run = Executable.__call__
+
+
+@cache
+def suite_device() -> EmulatorDevice:
+    """Return the device of all tests of a process: programs are kept by what they run on."""
+    return EmulatorDevice()
+
+
+@contextmanager
+def numpy_programs_on(device: EmulatorDevice) -> Iterator[EmulatorDevice]:
+    """Let programs of NumPy's arrays run on `device`; creation functions make NumPy's arrays.
+
+    Programs without arguments, or of numbers alone, run on NumPy as they do beside CuPy.
+
+    >>> import numpy as np
+    >>> import autodiff as ad
+    >>> with numpy_programs_on(suite_device()) as device:
+    ...     ad.jit(lambda x: np.sin(x) * x)(np.zeros(3))
+    ...     device.launched[-1]
+    array([0., 0., 0.])
+    'kernel'
+    """
+    with (
+        patch.dict(sys.modules, fake_cupy.modules),
+        patch.object(fake_cupy, "placed", placed_in_guarded_memory),
+        patch.object(Executable, "__call__", _run_on_device),
+        registered(device),
+    ):
+        yield device
+
+
+def _run_on_device(executable: Executable, *arguments: Any) -> list[Any]:
+    if not any(type(x) is np.ndarray for x in arguments):
+        return _run(executable, *arguments)
+    if any(type(x) is fake_cupy.ndarray for x in arguments):
+        return _run(executable, *arguments)
+    moved = [fake_cupy.ndarray(x) if type(x) is np.ndarray else x for x in arguments]
+    return [x.get() for x in _run(executable, *moved)]
