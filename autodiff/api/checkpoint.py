@@ -7,7 +7,14 @@ from functools import wraps
 from typing import Any
 
 from autodiff.api.checkpoint_policies import nothing_saveable
-from autodiff.api.trace import check_one_device, function_name, leaf_paths, run, trace_function
+from autodiff.api.trace import (
+    check_one_device,
+    flatten_arguments,
+    function_name,
+    leaf_paths,
+    run,
+    trace_function,
+)
 from autodiff.base import pytree
 from autodiff.base.array_modules import module_of
 from autodiff.base.errors import message
@@ -80,7 +87,7 @@ def checkpoint(fun: Callable[..., Any] | None = None, *, policy: Any = None) -> 
 
 
 def _apply(fun: Callable[..., Any], policy: Any, args: Any, kwargs: Any) -> Any:
-    leaves, tree = pytree.flatten((args, kwargs))
+    leaves, tree = flatten_arguments("checkpoint", (args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
     arrays = [leaves[i] for i in places]
     check_one_device("checkpoint", leaves, lambda: leaf_paths(fun, args, kwargs))

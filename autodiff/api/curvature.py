@@ -7,7 +7,14 @@ from functools import wraps
 from typing import Any
 
 from autodiff.api.jacobians import check_floating, check_real, with_selected
-from autodiff.api.trace import array_leaf, check_leaves, leaf_paths, leaf_types, run
+from autodiff.api.trace import (
+    array_leaf,
+    check_leaves,
+    flatten_arguments,
+    leaf_paths,
+    leaf_types,
+    run,
+)
 from autodiff.api.transforms import (
     Argnums,
     Linearization,
@@ -68,7 +75,7 @@ def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
                     fix=f"write {name}=(x,).",
                 )
             )
-    leaves, tree = pytree.flatten(tuple(primals))
+    leaves, tree = flatten_arguments("hvp", tuple(primals))
     check_leaves("hvp", fun, primals, leaves)
     avals = leaf_types(leaves)
     check_floating("hvp", "input", lambda: leaf_paths(fun, primals), avals)
@@ -111,7 +118,7 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], params: Any,
     """
     check_callable("ggn_vp", model)
     check_callable("ggn_vp", loss)
-    leaves, tree = pytree.flatten(params)
+    leaves, tree = flatten_arguments("ggn_vp", params)
     check_leaves("ggn_vp", model, (params,), leaves)
     avals = leaf_types(leaves)
     check_floating(

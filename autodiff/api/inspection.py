@@ -6,7 +6,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from autodiff.api.trace import check_leaves, function_name, leaf_types, trace_function
+from autodiff.api.trace import (
+    check_leaves,
+    flatten_arguments,
+    function_name,
+    leaf_types,
+    trace_function,
+)
 from autodiff.base import pytree
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
@@ -36,7 +42,7 @@ def make_graph(fun: Callable[..., Any]) -> Callable[..., Graph]:
 
     @wraps(fun, updated=())
     def graph_of(*args: Any, **kwargs: Any) -> Graph:
-        leaves, tree = pytree.flatten((args, kwargs))
+        leaves, tree = flatten_arguments("make_graph", (args, kwargs))
         check_leaves("make_graph", fun, args, leaves, kwargs)
 
         def apply(*tracers: Any) -> Any:
@@ -62,7 +68,7 @@ def eval_shape(fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     >>> eval_shape(np.dot, np.zeros((2, 3)), np.zeros(3))
     float64[2]
     """
-    leaves, tree = pytree.flatten((args, kwargs))
+    leaves, tree = flatten_arguments("eval_shape", (args, kwargs))
     check_leaves("eval_shape", fun, args, leaves, kwargs)
 
     def apply(*tracers: Any) -> Any:

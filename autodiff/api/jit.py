@@ -18,6 +18,7 @@ from autodiff.api.trace import (
     argument_name,
     array_leaf,
     check_leaves,
+    flatten_arguments,
     function_name,
     is_traced,
     trace_function,
@@ -181,7 +182,7 @@ class JittedFunction:
         static = ()
         if self._has_static:
             static, args, kwargs = self._split_static(args, kwargs)
-        leaves, tree = pytree.flatten((args, kwargs) if kwargs else args)
+        leaves, tree = flatten_arguments("jit", (args, kwargs) if kwargs else args)
         key = (len(args) if is_plain else tree, tuple(map(_type_key, leaves)), static, code_key)
         if axes:
             key += (tuple((axis.identity, axis.size) for axis in axes),)

@@ -11,6 +11,7 @@ from typing import Any
 from autodiff.api.trace import (
     array_leaf,
     check_leaves,
+    flatten_arguments,
     function_name,
     leaf_types,
     run,
@@ -52,7 +53,7 @@ def preaccumulate(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(fun, updated=())
     def preaccumulated(*args: Any, **kwargs: Any) -> Any:
-        leaves, tree = pytree.flatten((args, kwargs))
+        leaves, tree = flatten_arguments("preaccumulate", (args, kwargs))
         check_leaves("preaccumulate", fun, args, leaves, kwargs)
         inputs = [array_leaf(leaf) for leaf in leaves]
 

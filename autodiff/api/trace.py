@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import pytree
-from autodiff.base.array_modules import common_module, module_of
+from autodiff.base.array_modules import common_module, exports_array, module_of
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
@@ -20,6 +20,7 @@ from autodiff.base.source_info import user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, is_arraylike, type_of
 from autodiff.ir.builder import Trace, Tracer, postponed_effects, replay, tracing
 from autodiff.ir.graph import Graph, hoisted
+from autodiff.runtime.devices import imported_array
 from autodiff.runtime.executor import executable
 
 
@@ -88,6 +89,42 @@ def leaf_paths(
         found, _ = pytree.flatten_with_path((keywords or {})[name])
         names += [pytree.path_string(name, path) for path, _ in found]
     return names
+
+
+def flatten_arguments(function: str, value: Any) -> tuple[list[Any], pytree.TreeDef]:
+    """Flatten arguments of a call; leaves that offer an array by DLPack or CUDA become it.
+
+    Raises:
+        TypeError: an array that is offered is neither in the memory of the CPU nor on a GPU that
+            CuPy can use, or of an element type that NumPy or CuPy does not have.
+    """
+    leaves, tree = pytree.flatten(value)
+    for i, leaf in enumerate(leaves):
+        if exports_array(leaf):
+            leaves[i] = _imported_leaf(function, leaf)
+    return leaves, tree
+
+
+def imported_leaf(function: str, value: Any) -> Any:
+    """Return the array that a leaf offers, any other leaf as it is; errors as above."""
+    return _imported_leaf(function, value) if exports_array(value) else value
+
+
+def _imported_leaf(function: str, value: Any) -> Any:
+    try:
+        return imported_array(value)
+    except (TypeError, ValueError, BufferError, RuntimeError) as error:
+        kind = type(value)
+        raise TypeError(
+            message(
+                function,
+                "an argument that offers its memory as an array must be one that NumPy or CuPy can "
+                "hold",
+                f"an object of type {kind.__module__}.{kind.__qualname__} ({error})",
+                line=user_line(),
+                fix="convert it to a numpy.ndarray or a cupy.ndarray before the call.",
+            )
+        ) from error
 
 
 def array_leaf(value: Any) -> Any:

@@ -13,7 +13,9 @@ from autodiff.api.trace import (
     array_leaf,
     check_leaves,
     check_one_device,
+    flatten_arguments,
     function_name,
+    imported_leaf,
     leaf_paths,
     leaf_types,
     run,
@@ -60,12 +62,12 @@ class _Selected:
         leaves: list[Any] = []
         trees: list[pytree.TreeDef] = []
         for i in positions:
-            flat, tree = pytree.flatten(args[i])
+            flat, tree = flatten_arguments(function, args[i])
             trees.append(tree)
             leaves += flat
 
         def apply(*tracers: Any) -> Any:
-            given = list(args)
+            given = [imported_leaf(function, x) for x in args]
             start = 0
             for i, tree in zip(positions, trees, strict=True):
                 given[i] = pytree.unflatten(tree, tracers[start : start + tree.num_leaves])
@@ -359,7 +361,7 @@ def flatten_like(
     name: str,
 ) -> list[Any]:
     """Flatten tangents or cotangents and check structure, shape and dtype against `avals`."""
-    leaves, found = pytree.flatten(value)
+    leaves, found = flatten_arguments(function, value)
     if found != tree:
         raise TypeError(
             message(
@@ -406,7 +408,7 @@ class Primals:
         positions: Sequence[int] | None = None,
     ) -> None:
         check_callable(function, fun)
-        leaves, self.tree = pytree.flatten(tuple(primals))
+        leaves, self.tree = flatten_arguments(function, tuple(primals))
         check_leaves(function, fun, primals, leaves, positions=positions)
         self.avals = leaf_types(leaves)
         self.inputs = [array_leaf(leaf) for leaf in leaves]
@@ -632,7 +634,7 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[[Any], 
     (array(6.),)
     """
     check_callable("linear_transpose", fun)
-    leaves, tree = pytree.flatten(tuple(primals))
+    leaves, tree = flatten_arguments("linear_transpose", tuple(primals))
     avals = leaf_types(leaves)
     traced = trace_function(
         lambda *tracers: fun(*pytree.unflatten(tree, tracers)),

@@ -14,6 +14,7 @@ from autodiff.api.trace import (
     argument_name,
     array_leaf,
     check_one_device,
+    flatten_arguments,
     function_name,
     run,
     trace_function,
@@ -193,10 +194,10 @@ def _mapped_leaves(
     layout: list[tuple[list[Any], pytree.TreeDef, list[int]]] = []
     for position, arg in enumerate(args):
         prefix = in_axes[position] if isinstance(in_axes, tuple) else in_axes
-        flat, tree = pytree.flatten(arg)
+        flat, tree = flatten_arguments("vmap", arg)
         found = pytree.flatten_prefix(prefix, tree, name=f"in_axes[{position}]", function="vmap")
         _add_leaves(leaves, axes, layout, flat, tree, found)
-    flat, kwargs_tree = pytree.flatten(kwargs)
+    flat, kwargs_tree = flatten_arguments("vmap", kwargs)
     _add_leaves(leaves, axes, layout, flat, kwargs_tree, [0] * len(flat))
     for i, (leaf, axis) in enumerate(zip(leaves, axes, strict=True)):
         ndim = len(getattr(leaf, "shape", ()))

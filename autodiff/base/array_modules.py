@@ -35,6 +35,23 @@ def module_of(value: Any) -> ModuleType | None:
         return found
 
 
+#: Whether values of a class that is no array's offer one.
+_exporters: dict[type, bool] = dict.fromkeys(_modules, False)
+
+
+def exports_array(value: Any) -> bool:
+    """Return whether a value, no array of a module, offers its memory as one.
+
+    It does so by DLPack or, on a GPU, by the CUDA array interface.
+    """
+    kind = type(value)
+    found = _exporters.get(kind)
+    if found is None:
+        offers = hasattr(kind, "__dlpack__") or hasattr(kind, "__cuda_array_interface__")
+        found = _exporters[kind] = offers and module_of(value) is None
+    return found
+
+
 def may_mix() -> bool:
     """Return whether there can be arrays of more than one module."""
     return "cupy" in sys.modules

@@ -54,6 +54,36 @@ def default_array_module() -> ModuleType:
     return np
 
 
+#: Kinds of devices in DLPack (dlpack.h, `DLDeviceType`): in memory of the host, and of a GPU.
+_ON_HOST, _ON_GPU = (1,), (2, 13)
+
+
+def imported_array(value: Any) -> Any:
+    """Return the array whose memory an object offers, by DLPack or the CUDA array interface.
+
+    The memory is shared: `numpy.ndarray` for what lies in the host's, `cupy.ndarray` on a GPU.
+
+    Raises:
+        RuntimeError: it is on a GPU, and CuPy cannot use one.
+        TypeError: it is on another device, or not to be held by NumPy's or CuPy's arrays.
+    """
+    if hasattr(value, "__dlpack__"):
+        kind, _ = value.__dlpack_device__()
+        if kind in _ON_HOST:
+            return np.from_dlpack(value)
+        if kind not in _ON_GPU:
+            raise TypeError(f"it is on a device of kind {int(kind)} of DLPack")
+        return _cupy().from_dlpack(value)
+    return _cupy().asarray(value)
+
+
+def _cupy() -> Any:
+    module, reason = _usable_gpu()
+    if module is None:
+        raise RuntimeError(f"it is on a GPU, and {reason}")
+    return module
+
+
 def wait_for(arrays: Sequence[Any]) -> None:
     """Wait until the devices have finished computing `arrays`."""
     for array in arrays:

@@ -310,6 +310,9 @@ class _Cupy(ModuleType):
             return (
                 value if not args and not kwargs else ndarray(value._data.astype(*args, **kwargs))
             )
+        if hasattr(value, "__cuda_array_interface__"):
+            interface = {"__array_interface__": value.__cuda_array_interface__}
+            return ndarray(np.asarray(SimpleNamespace(**interface)))
         transfers.append("to the device")
         return ndarray(np.array(value, *args, **kwargs))
 

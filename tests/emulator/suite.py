@@ -10,12 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from autodiff.runtime import devices
 from autodiff.runtime.executor import Executable
 from tests.composition import fake_cupy
 from tests.emulator.device import EmulatorDevice, placed_in_guarded_memory, registered
@@ -46,10 +47,17 @@ def numpy_programs_on(device: EmulatorDevice) -> Iterator[EmulatorDevice]:
     with (
         patch.dict(sys.modules, fake_cupy.modules),
         patch.object(fake_cupy, "placed", placed_in_guarded_memory),
+        patch.object(devices, "_usable_gpu", _no_gpu),
         patch.object(Executable, "__call__", _run_on_device),
         registered(device),
     ):
         yield device
+
+
+@lru_cache
+def _no_gpu() -> tuple[None, str]:
+    """Take the place of the search for a GPU, whose arrays creation functions would make."""
+    return None, "the tests ask for NumPy's arrays"
 
 
 def _run_on_device(executable: Executable, *arguments: Any) -> list[Any]:
@@ -58,4 +66,4 @@ def _run_on_device(executable: Executable, *arguments: Any) -> list[Any]:
     if any(type(x) is fake_cupy.ndarray for x in arguments):
         return _run(executable, *arguments)
     moved = [fake_cupy.ndarray(x) if type(x) is np.ndarray else x for x in arguments]
-    return [x.get() for x in _run(executable, *moved)]
+    return [x._data.copy() for x in _run(executable, *moved)]
