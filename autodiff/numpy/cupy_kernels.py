@@ -9,11 +9,11 @@ that the user has written is recorded by its text (kernel_expressions.py).
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
@@ -21,11 +21,15 @@ from autodiff.ir.avals import PYTHON_SCALARS, type_of
 from autodiff.ir.builder import Tracer
 from autodiff.ir.primitive import array_functions
 from autodiff.numpy.dispatch import ufunc_on_tracers
-from autodiff.numpy.kernel_expressions import Raw, Scalar, Unreadable, mentions, recorded_kernel
+from autodiff.numpy.kernel_expressions import (
+    Raw,
+    Scalar,
+    Unreadable,
+    mentions,
+    recorded_kernel,
+    special_functions,
+)
 from autodiff.primitives.families import broadcast_to, convert
-
-#: Modules of CuPy's whose functions take the place of another module's of the same name.
-_NAMESAKES = (("cupy", np), ("cupyx.scipy.special", scipy.special))
 
 _WRITE_IT = "write it with functions of autodiff.numpy."
 _RULES = (
@@ -34,21 +38,31 @@ _RULES = (
 )
 
 
-def _namesakes(kernel: Any) -> Iterator[Any]:
-    """Give the functions whose place a kernel takes.
+def _recorded(kernel: Any) -> Callable[..., Any] | None:
+    """Return what records a kernel: that of the function of NumPy or SciPy whose place it takes.
 
     CuPy's public functions are looked for themselves, since the names of some kernels are not
     theirs; what lies behind a public function is looked for by its name.
     """
-    for module, host in _NAMESAKES:
-        for name, value in vars(sys.modules.get(module, object)).items():
-            if value is kernel:
-                yield getattr(host, name, None)
+    names = [
+        name for name, value in vars(sys.modules.get("cupy", object)).items() if value is kernel
+    ]
     name = getattr(kernel, "name", "")
     if name.startswith("cupy_"):
-        name = name.removeprefix("cupy_")
-        yield getattr(np, name, None)
-        yield getattr(scipy.special, name, None)
+        names.append(name.removeprefix("cupy_"))
+    functions = [getattr(np, name, None) for name in names]
+    for function in functions:
+        recorded = array_functions.get(function) if function is not None else None
+        if recorded is not None:
+            return partial(_record_ufunc, function) if isinstance(function, np.ufunc) else recorded
+    for name, value in vars(sys.modules.get("cupyx.scipy.special", object)).items():
+        if value is kernel and name in special_functions().__all__:
+            return getattr(special_functions(), name)
+    return None
+
+
+def _record_ufunc(ufunc: np.ufunc, *operands: Any, **keywords: Any) -> Any:
+    return ufunc_on_tracers(ufunc, "__call__", operands, keywords)
 
 
 def cupy_elementwise_on_tracers(kernel: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -60,27 +74,26 @@ def cupy_elementwise_on_tracers(kernel: Any, args: tuple[Any, ...], kwargs: Any)
     """
     if hasattr(kernel, "operation"):
         return _kernel_on_tracers(kernel, args)  # CuPy keeps the keywords to itself
-    out = kwargs.pop("out", None)
-    for function in _namesakes(kernel):
-        count = getattr(kernel, "nin", getattr(function, "nin", len(args)))
-        given = tuple(x for x in args[count:] if x is not None) or (out if out is not None else ())
-        outputs = given if isinstance(given, tuple) else (given,)
-        if isinstance(function, np.ufunc) and function in array_functions:
-            return ufunc_on_tracers(
-                function, "__call__", args[:count], {**kwargs, "out": outputs or None}
+    recorded = _recorded(kernel)
+    if recorded is None:
+        raise TypeError(
+            message(
+                _name_of(kernel),
+                "the kernel is not among those that can be traced",
+                line=user_line(),
+                fix=_WRITE_IT,
             )
-        recorded = array_functions.get(function) if function is not None else None
-        if recorded is not None and len(outputs) < 2:
-            result = recorded(*args[:count], **kwargs)
-            return _written(kernel.name, result, outputs[0]) if outputs else result
-    raise TypeError(
-        message(
-            _name_of(kernel),
-            "the kernel is not among those that can be traced",
-            line=user_line(),
-            fix=_WRITE_IT,
         )
-    )
+    out = kwargs.pop("out", None)
+    count = getattr(kernel, "nin", len(args))
+    result = recorded(*args[:count], **kwargs)
+    given = args[count:] if out is None else out if isinstance(out, tuple) else (out,)
+    targets = [target for target in given if target is not None]
+    if not targets:
+        return result
+    values = result if isinstance(result, tuple) else (result,)
+    written = [_written(_name_of(kernel), *pair) for pair in zip(values, targets, strict=True)]
+    return written[0] if len(written) == 1 else tuple(written)
 
 
 def _name_of(kernel: Any) -> str:
@@ -205,9 +218,7 @@ def cupy_reduction_on_tracers(
         TypeError: the function cannot be traced; or traced values are to be written into a plain
             array.
     """
-    recorded = None
-    for function in _namesakes(kernel):
-        recorded = recorded or (array_functions.get(function) if function is not None else None)
+    recorded = _recorded(kernel)
     if recorded is None:
         raise TypeError(
             message(

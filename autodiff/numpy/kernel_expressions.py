@@ -14,10 +14,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 from autodiff.base import dtypes
 from autodiff.ir.avals import type_of
@@ -516,16 +516,30 @@ def _round(x: Any) -> Any:
     return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(whole.dtype.type(1), x), whole)
 
 
+def special_functions() -> Any:
+    """Return the module of special functions, which is made of functions of this folder."""
+    return import_module("autodiff.scipy.special")
+
+
+def _special(name: str) -> Callable[..., Any]:
+    return lambda x: getattr(special_functions(), name)(x)
+
+
 #: Functions of C++ and CUDA that NumPy and SciPy call otherwise, or by whose name they mean others.
 _FUNCTIONS_OF_C: dict[str, Callable[..., Any]] = {
+    "cyl_bessel_i0": _special("i0"),
+    "cyl_bessel_i1": _special("i1"),
+    "erf": _special("erf"),
+    "erfc": _special("erfc"),
+    "erfinv": _special("erfinv"),
     "exp10": lambda x: np.power(x.dtype.type(10), x),
     "fabs": np.absolute,
     "fma": lambda x, y, z: x * y + z,
-    "lgamma": scipy.special.gammaln,
+    "lgamma": _special("gammaln"),
     "max": np.fmax,
     "min": np.fmin,
-    "normcdf": scipy.special.ndtr,
-    "normcdfinv": scipy.special.ndtri,
+    "normcdf": _special("ndtr"),
+    "normcdfinv": _special("ndtri"),
     "round": _round,
     "rsqrt": lambda x: 1 / np.sqrt(x),
 }
@@ -537,16 +551,14 @@ _OF_INTEGERS_TOO = ("abs", "min", "max")
 
 @cache
 def _function_named(name: str) -> Callable[..., Any] | None:
-    """Return the function of NumPy or SciPy for one of C++'s, recorded on traced values."""
+    """Return the function of arrays for one of C++'s, recorded on traced values."""
     if name in _OTHERWISE_IN_NUMPY:
         return None
     if name in _FUNCTIONS_OF_C:
         return _FUNCTIONS_OF_C[name]
-    for module in (np, scipy.special):
-        function = getattr(module, name, None)
-        if isinstance(function, np.ufunc) and function in array_functions:
-            return function
-    return None
+    function = getattr(np, name, None)
+    is_recorded = isinstance(function, np.ufunc) and function in array_functions
+    return function if is_recorded else None
 
 
 def _function(name: str, arguments: list[Scalar]) -> Scalar:

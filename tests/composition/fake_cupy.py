@@ -164,7 +164,7 @@ def call(function: Any, *args: Any, **kwargs: Any) -> Any:
     if isinstance(function, np.ufunc):
         for arg in args:
             if hasattr(arg, HOOK):
-                kernel = SimpleNamespace(name=f"cupy_{function.__name__}")
+                kernel = SimpleNamespace(name=f"cupy_{function.__name__}", nin=function.nin)
                 return getattr(arg, HOOK)(kernel, *args, **kwargs)
     elif args and hasattr(args[0], HOOK):  # as cupy.sum(a) calls a.sum()
         return getattr(args[0], function.__name__)(*args[1:], **kwargs)

@@ -258,7 +258,8 @@ def test_the_reduction_hook_records_numpys_function_of_the_name(name):
 def test_the_elementwise_hook_takes_an_output_that_is_traced():
     def f(x):
         y = x * 1.0
-        y.__cupy_override_elementwise_kernel__(SimpleNamespace(name="cupy_add"), x, x, y)
+        kernel = SimpleNamespace(name="cupy_add", nin=2)
+        y.__cupy_override_elementwise_kernel__(kernel, x, x, y)
         return y
 
     check(ad.jit(f)(device(HOST)), 2 * HOST)
