@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import dtypes
+from autodiff.base.array_modules import common_module
 from autodiff.ir.avals import array_type
 from autodiff.ir.builder import Tracer
 from autodiff.ir.primitive import Samples, methods
@@ -596,9 +597,8 @@ imag = elementwise(
 
 
 def _make_complex(x: Any, y: Any) -> Any:
-    parts = np.empty_like(
-        x, dtype=dtypes.complex_dtype(x.dtype), shape=np.broadcast_shapes(np.shape(x), np.shape(y))
-    )
+    shape = np.broadcast_shapes(np.shape(x), np.shape(y))
+    parts = common_module((x, y)).empty(shape, dtypes.complex_dtype(x.dtype))
     parts.real = x
     parts.imag = y
     return parts

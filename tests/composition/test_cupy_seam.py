@@ -146,6 +146,18 @@ def test_plain_device_arrays_go_to_cupys_function(name):
     check(getattr(anp, name)(*arguments), getattr(np, name)(*host.get(name, (HOST,))))
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_number_and_an_array_are_the_parts_of_complex_values(is_first):
+    def f(x, number):
+        return primitives["make_complex"](*((number, x) if is_first else (x, number)))
+
+    number = np.float64(0.25)
+    check(
+        ad.jvp(f, (device(HOST), number), (device(HOST), number)),
+        ad.jvp(f, (HOST, number), (HOST, number)),
+    )
+
+
 def test_values_on_the_device_answer_python():
     def f(x):
         if x[0] > 0 and float(np.sum(x)) > 1.0:
