@@ -96,7 +96,7 @@ class CudaFunction:
         device = self._device
         array = device.arrays.ndarray
         if self._is_number and not any(isinstance(x, array) for x in operands):
-            return list(kernel_function(self._spec).call(*operands))
+            return [x[()] for x in kernel_function(self._spec).call(*operands)]
         held: list[Any] = []
         for x, dtype in zip(operands, self._types, strict=True):
             if isinstance(x, array):

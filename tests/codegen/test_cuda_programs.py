@@ -161,6 +161,18 @@ def test_a_complex_number_of_the_host_is_a_parameter():
     np.testing.assert_array_equal(turned, (np.arange(5) + 1j) * 2j)
 
 
+def test_what_is_computed_of_numbers_of_the_host_is_written_into_an_array_of_the_device():
+    def f(x, number):
+        x = x * 1
+        x[()] = number  # cast by a kernel of one number, which is run on the host
+        return x
+
+    with emulated():
+        found = ad.jit(f)(fake_cupy.ndarray(np.int32(1)), np.float64(2.75))
+    assert found.dtype == np.int32
+    assert found.item() == 2
+
+
 def test_special_values_go_through_kernels():
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3e38, 1.0], np.float32)
 
