@@ -21,8 +21,8 @@ from autodiff.base.settings import configure  # noqa: E402 - reads the environme
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Folders of tests that say themselves what runs where, or run nothing: left out on a device.
-NOT_ON_A_DEVICE = ("bench", "codegen", "emulator", "packaging", "runtime", "schedule")
+#: Folders of tests that say themselves what runs where, and with which arrays, or run nothing.
+NOT_ON_A_DEVICE = ("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule")
 
 configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
