@@ -61,15 +61,15 @@ def emit_elementwise(text: KernelText) -> CudaKernel:
     text.enter_row("row")
     text.load_row_values()
     text.compute_row_values(0)
-    if text.needs.last < 0:  # a single point
-        for k, i in text.needs.stored(rows=True):
-            text.store(k, text.row_values[i], "0")
-    elif lanes > 1:
-        _neighbours(text)
-    elif steps > 1:
-        _points_apart(text)
-    else:
-        _point(text, "i", {})
+    for k, i in text.needs.stored(rows=True):  # of rows of a single point
+        text.store(k, text.row_values[i], "0")
+    if text.needs.last >= 0:
+        if lanes > 1:
+            _neighbours(text)
+        elif steps > 1:
+            _points_apart(text)
+        else:
+            _point(text, "i", {})
     along = min(THREADS, power_of_two(ceil_div(spec.row_size, lanes)))
     across = THREADS // along
     blocks = ceil_div(spec.row_count, across) if spec.rows else 1

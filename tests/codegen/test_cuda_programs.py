@@ -173,6 +173,16 @@ def test_what_is_computed_of_numbers_of_the_host_is_written_into_an_array_of_the
     assert found.item() == 2
 
 
+def test_a_single_point_stores_what_is_gathered_and_what_is_not():
+    def f(table, k):
+        return table[k + 1] * 2, k + 3
+
+    table, k = np.arange(7.0), np.array(2)
+    with emulated():
+        gathered, added = ad.jit(f)(fake_cupy.ndarray(table), fake_cupy.ndarray(k))
+    assert (gathered.item(), added.item()) == (6.0, 5)
+
+
 def test_special_values_go_through_kernels():
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3e38, 1.0], np.float32)
 
