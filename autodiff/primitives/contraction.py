@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from autodiff.base.array_modules import on_one_device
 from autodiff.ir.avals import ArrayType, array_type
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.primitive import Samples
@@ -70,6 +71,7 @@ def _dot_prepared(x: Any, y: Any, *, dimensions: Dimensions) -> Callable[[Any, A
     def of_stacks(x: Any, y: Any) -> Any:
         left = np.transpose(x, left_order).reshape(left_shape)
         right = np.transpose(y, right_order).reshape(right_shape)
+        left, right = on_one_device((left, right))  # a number may be on the host
         return np.matmul(left, right).astype(dtype, copy=False).reshape(shape)
 
     return of_stacks

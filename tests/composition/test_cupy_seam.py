@@ -158,6 +158,18 @@ def test_a_number_and_an_array_are_the_parts_of_complex_values(is_first):
     )
 
 
+def test_a_number_is_an_operand_of_a_contraction_on_the_device():
+    def f(number, x):
+        return primitives["dot_general"](number, x, dimensions=(((), ()), ((), ())))
+
+    number = np.float64(0.25)
+    for _ in range(4):
+        check(
+            ad.jvp(f, (number, device(HOST)), (number, device(HOST))),
+            ad.jvp(f, (number, HOST), (number, HOST)),
+        )
+
+
 def test_values_on_the_device_answer_python():
     def f(x):
         if x[0] > 0 and float(np.sum(x)) > 1.0:
