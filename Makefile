@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test test-emulator lint types bench clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -18,9 +18,14 @@ ARGS ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
+# Tests of the core that between them meet every kind of kernel and of program, in some minutes.
+ON_EMULATOR := $(addprefix tests/,checkpoint nn numpy/test_shapes.py numpy/test_cumulative.py \
+  composition/test_pairs_and_triples.py composition/test_cupy_seam.py)
+
 help:
 	@echo "make demo    train a classifier, print the cookbook's figures, save a picture"
 	@echo "make test    run the test suite on all cores"
+	@echo "make test-emulator  a part of it on an emulated GPU; ARGS=tests for all"
 	@echo "make lint    ruff: rules and formatting"
 	@echo "make types   pyright"
 	@echo "make bench   benchmarks; ARGS names the cases"
@@ -31,6 +36,9 @@ demo: $(STAMPS)/main
 
 test: $(STAMPS)/main
 	@$(RUN) -m pytest -n auto --dist worksteal $(ARGS)
+
+test-emulator: $(STAMPS)/main
+	@$(RUN) -m pytest -n auto --dist worksteal --device emulator $(or $(ARGS),$(ON_EMULATOR))
 
 lint: $(STAMPS)/lint
 	@$(RUN) -m ruff check .

@@ -27,7 +27,6 @@ from autodiff.numpy.kernel_expressions import (
     Unreadable,
     mentions,
     recorded_kernel,
-    special_functions,
 )
 from autodiff.primitives.families import broadcast_to, convert
 
@@ -55,9 +54,10 @@ def _recorded(kernel: Any) -> Callable[..., Any] | None:
         recorded = array_functions.get(function) if function is not None else None
         if recorded is not None:
             return partial(_record_ufunc, function) if isinstance(function, np.ufunc) else recorded
+    special = array_functions["special namespace"]
     for name, value in vars(sys.modules.get("cupyx.scipy.special", object)).items():
-        if value is kernel and name in special_functions().__all__:
-            return getattr(special_functions(), name)
+        if value is kernel and name in special.__all__:
+            return getattr(special, name)
     return None
 
 

@@ -14,7 +14,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -516,13 +515,8 @@ def _round(x: Any) -> Any:
     return np.where(np.abs(x - whole) >= 0.5, whole + np.copysign(whole.dtype.type(1), x), whole)
 
 
-def special_functions() -> Any:
-    """Return the module of special functions, which is made of functions of this folder."""
-    return import_module("autodiff.scipy.special")
-
-
 def _special(name: str) -> Callable[..., Any]:
-    return lambda x: getattr(special_functions(), name)(x)
+    return lambda x: getattr(array_functions["special namespace"], name)(x)
 
 
 #: Functions of C++ and CUDA that NumPy and SciPy call otherwise, or by whose name they mean others.

@@ -12,6 +12,7 @@ np.True_
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from operator import index
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import autodiff.numpy as anp
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
-from autodiff.ir.primitive import Primitive
+from autodiff.ir.primitive import Primitive, array_functions
 from autodiff.numpy.operands import inexact, operand_of
 from autodiff.numpy.reductions import logsumexp
 from autodiff.primitives import removable_singularities, special
@@ -171,3 +172,6 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
     """Return x - log(sum(exp(x))) over `axis` (an integer, a tuple, or None for all)."""
     x = inexact(x)
     return x - logsumexp(x, axis, keepdims=True)
+
+
+array_functions["special namespace"] = sys.modules[__name__]

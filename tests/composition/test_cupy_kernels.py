@@ -78,6 +78,7 @@ KERNELS = {
         "T x", "T z", "T a = sin(x), b = cos(x); a *= a; z = a + b * x - x", (FLOATS,),
     ),
     "functions": ("T x", "T z", "z = exp(-x) + log1p(x * x) + pow(fabs(x), 1.5f)", (FLOATS,)),
+    "special functions": ("T x", "T z", "z = erf(x) + erfc(x) * lgamma(x * x + 1)", (FLOATS,)),
     "choice": ("T x, T y", "T z", "z = x > y ? x : (y > 1 ? y : T(1))", (FLOATS, FLOATS[::-1])),
     "branches": (
         "T x", "T z",
@@ -122,7 +123,18 @@ def test_a_text_computes_what_it_computes_as_cplusplus(cupy, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["product", "temporaries", "functions", "choice", "branches", "extrema", "place", "raw"]
+    "name",
+    [
+        "product",
+        "temporaries",
+        "functions",
+        "special functions",
+        "choice",
+        "branches",
+        "extrema",
+        "place",
+        "raw",
+    ],
 )
 def test_a_text_has_derivatives(cupy, name):
     kernel, arguments = made(cupy, name)
