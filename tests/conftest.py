@@ -69,7 +69,7 @@ def _on_the_device(request):
     if request.config.getoption("--device") == "cpu":
         yield
         return
-    from tests.emulator.suite import numpy_programs_on, suite_device
+    from tests.emulator.suite import numpy_programs_on_device
 
-    with numpy_programs_on(suite_device()):
+    with numpy_programs_on_device():
         yield

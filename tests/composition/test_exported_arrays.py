@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
 import autodiff as ad
 from autodiff.runtime import devices
 from tests.composition import fake_cupy
+from tests.emulator.device import emulated
 
 HOST = np.array([0.5, -1.0, 2.0])
 
@@ -39,13 +38,9 @@ class OnGpu:
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    for name, module in fake_cupy.modules.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    with ad.override(device="cpu"):
-        devices._usable_gpu.cache_clear()
+def gpu():
+    with emulated(), ad.override(device="cpu"):
         yield
-        devices._usable_gpu.cache_clear()
 
 
 def wave(x):

@@ -1,8 +1,8 @@
 """The library's tests on the emulated device: programs of NumPy's arrays take the path of CuPy's.
 
-Tests are written with NumPy's arrays. Within `numpy_programs_on` every program that they run gets
-copies of its arguments on the device, runs there as a program of CuPy's does, and gives back its
-results as NumPy's arrays. `pytest --device emulator` is a run of all tests within it.
+Tests are written with NumPy's arrays. Within `numpy_programs_on_device` every program that they run
+gets copies of its arguments on the device, runs there as a program of CuPy's does, and gives back
+its results as NumPy's arrays. `pytest --device emulator` is a run of all tests within it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 from unittest.mock import patch
 
@@ -19,26 +19,20 @@ import numpy as np
 from autodiff.runtime import devices
 from autodiff.runtime.executor import Executable
 from tests.composition import fake_cupy
-from tests.emulator.device import EmulatorDevice, placed_in_guarded_memory, registered
+from tests.emulator.device import DEVICE, EmulatorDevice, placed_in_guarded_memory, registered
 
 _run = Executable.__call__
 
 
-@cache
-def suite_device() -> EmulatorDevice:
-    """Return the device of all tests of a process: programs are kept by what they run on."""
-    return EmulatorDevice()
-
-
 @contextmanager
-def numpy_programs_on(device: EmulatorDevice) -> Iterator[EmulatorDevice]:
-    """Let programs of NumPy's arrays run on `device`; creation functions make NumPy's arrays.
+def numpy_programs_on_device() -> Iterator[EmulatorDevice]:
+    """Let programs of NumPy's arrays run on the device; creation functions make NumPy's arrays.
 
     Programs without arguments, or of numbers alone, run on NumPy as they do beside CuPy.
 
     >>> import numpy as np
     >>> import autodiff as ad
-    >>> with numpy_programs_on(suite_device()) as device:
+    >>> with numpy_programs_on_device() as device:
     ...     ad.jit(lambda x: np.sin(x) * x)(np.zeros(3))
     ...     device.launched[-1]
     array([0., 0., 0.])
@@ -49,9 +43,9 @@ def numpy_programs_on(device: EmulatorDevice) -> Iterator[EmulatorDevice]:
         patch.object(fake_cupy, "placed", placed_in_guarded_memory),
         patch.object(devices, "_usable_gpu", _no_gpu),
         patch.object(Executable, "__call__", _run_on_device),
-        registered(device),
+        registered(DEVICE),
     ):
-        yield device
+        yield DEVICE
 
 
 @lru_cache
