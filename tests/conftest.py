@@ -21,8 +21,12 @@ from autodiff.base.settings import configure  # noqa: E402 - reads the environme
 
 ROOT = Path(__file__).resolve().parent.parent
 
-#: Folders of tests that say themselves what runs where, and with which arrays, or run nothing.
-NOT_ON_A_DEVICE = ("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule")
+#: Tests that say themselves what runs where, and with which arrays, or that are of NumPy's programs
+#: alone; of tests/.
+NOT_ON_A_DEVICE = (
+    *("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule"),
+    *("composition/test_direct_calls.py", "composition/test_donation.py"),
+)
 
 configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
@@ -58,7 +62,7 @@ def _seeded():
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--device") == "cpu":
         return
-    apart = [ROOT / "tests" / folder for folder in NOT_ON_A_DEVICE]
+    apart = [ROOT / "tests" / path for path in NOT_ON_A_DEVICE]
     left_out = [item for item in items if any(item.path.is_relative_to(x) for x in apart)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
