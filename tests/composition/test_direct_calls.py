@@ -68,6 +68,15 @@ def test_settings_effects_and_transformations_still_count_after_direct_calls():
     assert len(seen) == 3
 
 
+@pytest.fixture
+def kernels_are_on():
+    """Let the process compile kernels, whatever the environment says: entries are made of them."""
+    before = settings()
+    ad.configure(reference=False, kernels=True)
+    yield
+    ad.configure(reference=before.reference, kernels=before.kernels)
+
+
 def has_entries(jitted):
     return type(jitted) is not JittedFunction
 
@@ -84,6 +93,7 @@ def chain(x, y):
     return x * y + x
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_a_function_of_one_small_kernel_gets_an_entry_and_others_do_not():
     entered(chain, X, X)
     entered(ad.value_and_grad(lambda x: np.sum(x * x + x)), X)
@@ -94,6 +104,7 @@ def test_a_function_of_one_small_kernel_gets_an_entry_and_others_do_not():
         assert not has_entries(jitted)
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_entries_take_the_arguments_in_their_order_whatever_the_kernel_reads_first():
     jitted = entered(lambda x, y, z: (z - y * 2.0, x / z), X, X + 1.0, X + 2.0)
     first, second = jitted(X, X * 3.0, X + 4.0)
@@ -101,6 +112,7 @@ def test_entries_take_the_arguments_in_their_order_whatever_the_kernel_reads_fir
     np.testing.assert_array_equal(second, X / (X + 4.0))
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_entries_pass_on_what_is_not_theirs():
     jitted = entered(chain, X, X)
     expected = X * X + X
@@ -117,6 +129,7 @@ def test_entries_pass_on_what_is_not_theirs():
         jitted(X, X, X)
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_a_function_with_entries_is_transformed_as_before():
     jitted = entered(chain, X, X)
     dx, dy = ad.grad(lambda x, y: np.sum(jitted(x, y)), (0, 1))(X, X)
@@ -124,6 +137,7 @@ def test_a_function_with_entries_is_transformed_as_before():
     np.testing.assert_array_equal(dy, X)
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_each_combination_of_types_has_an_entry_up_to_a_number():
     jitted = ad.jit(chain)
     with ad.override(retrace_notice=100):
@@ -136,6 +150,7 @@ def test_each_combination_of_types_has_an_entry_up_to_a_number():
     assert len(jitted._entered) == MOST_ENTRIES
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_entries_see_settings_and_named_axes():
     jitted = entered(lambda x: np.log(x) + x, np.ones(3))
     with ad.override(check="nans"), pytest.raises(FloatingPointError):
@@ -160,6 +175,7 @@ def test_entries_see_settings_and_named_axes():
         np.testing.assert_array_equal(out, np.full((4, 3), 5.0))
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_entries_follow_a_change_of_the_settings_of_the_process():
     jitted = entered(chain, X, X)
     ad.configure(contract=False)
@@ -171,6 +187,7 @@ def test_entries_follow_a_change_of_the_settings_of_the_process():
         ad.configure(contract=True)
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_a_function_with_entries_is_still_a_jitted_function():
     class Model:
         @ad.jit
@@ -188,6 +205,7 @@ def test_a_function_with_entries_is_still_a_jitted_function():
     np.testing.assert_array_equal(jitted(X, X), X * X + X)
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_a_function_with_entries_is_freed():
     jitted = entered(lambda x: x * 3.0 + x, X)
     gone = weakref.ref(jitted)
@@ -196,6 +214,7 @@ def test_a_function_with_entries_is_freed():
     assert gone() is None
 
 
+@pytest.mark.usefixtures("kernels_are_on")
 def test_entries_are_called_from_several_threads_while_others_are_made():
     jitted, wrong = entered(chain, X, X), []
 
