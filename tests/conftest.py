@@ -17,7 +17,7 @@ DEVICE = os.environ.get("AUTODIFF_DEVICE", "cpu")
 if DEVICE == "emulator":
     del os.environ["AUTODIFF_DEVICE"]
 
-from autodiff.base.settings import configure  # noqa: E402 - reads the environment
+from autodiff.base.settings import configure, settings  # noqa: E402 - reads the environment
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +27,9 @@ NOT_ON_A_DEVICE = (
     *("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule"),
     *("composition/test_direct_calls.py", "composition/test_donation.py"),
 )
+
+#: Folders of tests that are about kernels: these run, whatever AUTODIFF_REFERENCE says.
+OF_KERNELS = ("bench", "codegen", "emulator", "gpu", "runtime", "schedule")
 
 configure(verify=True, cache_dir=str(ROOT / ".pytest_cache" / "kernels"))
 
@@ -57,6 +60,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _seeded():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 - what a library under test might draw from
+
+
+@pytest.fixture(autouse=True)
+def _kernels_where_they_are_tested(request):
+    is_of_kernels = any(request.path.is_relative_to(ROOT / "tests" / x) for x in OF_KERNELS)
+    if not (is_of_kernels and settings().reference):
+        yield
+        return
+    configure(reference=False)
+    yield
+    configure(reference=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
