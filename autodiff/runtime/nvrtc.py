@@ -24,7 +24,7 @@ class CompileError(ValueError):
 
 
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
+def loaded() -> ctypes.CDLL | None:
     """Return the compiler's library, None if there is none. Looks once per process."""
     for name in _candidates():
         try:
@@ -49,7 +49,7 @@ def _candidates() -> Iterator[str]:
 
 def version() -> tuple[int, int] | None:
     """Return the compiler's version, None if there is no compiler."""
-    nvrtc = library()
+    nvrtc = loaded()
     if nvrtc is None:
         return None
     major, minor = ctypes.c_int(), ctypes.c_int()
@@ -60,7 +60,7 @@ def version() -> tuple[int, int] | None:
 @lru_cache(maxsize=1)
 def architectures() -> tuple[str, ...]:
     """Return the architectures the compiler knows, such as `sm_90`, oldest first."""
-    nvrtc = library()
+    nvrtc = loaded()
     if nvrtc is None:
         return ()
     count = ctypes.c_int()
@@ -108,7 +108,7 @@ def compile_with_log(
 def _compiled(
     source: str, architecture: str, options: Sequence[str], kind: str
 ) -> tuple[bytes, str]:
-    nvrtc = library()
+    nvrtc = loaded()
     if nvrtc is None:
         raise CompileError(
             "compile_cuda: NVRTC must be installed, got none.\n"

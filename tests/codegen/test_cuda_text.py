@@ -28,7 +28,7 @@ MISSING = "NVRTC is not installed: pip install -e .[test-cuda]"
 
 @pytest.fixture
 def compiler():
-    if nvrtc.library() is None:
+    if nvrtc.loaded() is None:
         assert os.environ.get("CI") != "true", (
             "NVRTC must be installed: pip install -e .[test-cuda]"
         )
