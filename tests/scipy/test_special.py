@@ -25,10 +25,11 @@ def test_functions_of_one_number_are_scipys(name, dtype):
     x = _GRID.astype(dtype)
     expected = getattr(scipy.special, name)(x)
     function = getattr(special, name)
-    near = 8 * float(np.finfo(dtype).eps)
+    eps = float(np.finfo(dtype).eps)
     for found in (function(x), ad.jit(function)(x)):
         assert found.dtype == expected.dtype
-        np.testing.assert_allclose(found, expected, rtol=near)
+        # SciPy's error is absolute near the zeros of gammaln and in the tail of ndtr.
+        np.testing.assert_allclose(found, expected, rtol=8 * eps, atol=eps / 4)
 
 
 @pytest.mark.parametrize("name", _TWO)
