@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: alone; of tests/.
 NOT_ON_A_DEVICE = (
     *("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule"),
-    *("composition/test_direct_calls.py", "composition/test_donation.py"),
+    *(f"composition/test_{name}.py" for name in ("direct_calls", "donation", "exported_arrays")),
 )
 
 #: Folders of tests that are about kernels: these run, whatever AUTODIFF_REFERENCE says.
