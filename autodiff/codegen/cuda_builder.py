@@ -364,6 +364,10 @@ class CudaBuilder(VectorBuilder):
     def _float_operation(self, name: str, may_fuse: bool, x: Value, y: Value) -> Value:
         type, letter = x.type, "f" if x.type is F32 else "d"
         self.is_costly |= name == "fdiv"
+        if name in ("fadd", "fsub") and (negated := self._negated(y)) is not None:
+            name, y = "fsub" if name == "fadd" else "fadd", negated
+        elif name == "fadd" and (negated := self._negated(x)) is not None:
+            name, x, y = "fsub", y, negated
         sign, level = {"fadd": ("+", SUM), "fsub": ("-", SUM), "fmul": ("*", PRODUCT)}.get(
             name, ("/", PRODUCT)
         )
@@ -381,6 +385,12 @@ class CudaBuilder(VectorBuilder):
             inside=(level, level - 1),
             is_product=name == "fmul",
         )
+
+    def _negated(self, x: Value) -> Value | None:
+        """Return the value whose negative this is, None if it is none."""
+        node = self._nodes.get(x.text)
+        is_one = node is not None and node.form == "-{0}" and node.name is None
+        return Value(node.operands[0], x.type) if node is not None and is_one else None
 
     def _is_product(self, x: Value) -> bool:
         node = self._nodes.get(x.text)

@@ -138,6 +138,11 @@ def test_the_text_has_the_users_names_and_lines():
     assert "test_cuda_text.py:" in made.text
 
 
+def test_a_sum_with_a_negative_is_written_as_a_difference():
+    (made,) = kernels_of(Program("p", lambda x: (1 + -x) / (-x * x + 2), (np.ones(64),)), H100)
+    assert "= (1.0 - v0) / (-v0 * v0 + 2.0);" in made.text
+
+
 def test_show_prints_kernels_for_a_gpu_that_is_not_there(capsys):
     ad.show(lambda x: np.sin(x) * 2, np.ones(3), stage="source", device="cuda:sm_80")
     assert 'extern "C" __global__' in capsys.readouterr().out
