@@ -22,7 +22,7 @@ from autodiff.base.settings import configure, settings  # noqa: E402 - reads the
 ROOT = Path(__file__).resolve().parent.parent
 
 #: Tests that say themselves what runs where, and with which arrays, or that are of NumPy's programs
-#: alone; of tests/.
+#: alone; of tests/. Single ones are marked `of_numpy`.
 NOT_ON_A_DEVICE = (
     *("bench", "callbacks", "codegen", "emulator", "packaging", "runtime", "schedule"),
     *(f"composition/test_{name}.py" for name in ("direct_calls", "donation", "exported_arrays")),
@@ -77,7 +77,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--device") == "cpu":
         return
     apart = [ROOT / "tests" / path for path in NOT_ON_A_DEVICE]
-    left_out = [item for item in items if any(item.path.is_relative_to(x) for x in apart)]
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("of_numpy") or any(item.path.is_relative_to(x) for x in apart)
+    ]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 

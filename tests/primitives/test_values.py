@@ -34,6 +34,9 @@ from tests.primitives.sampling import (
 
 ALL = names()
 
+#: The last bits are those of NumPy's functions, and of their loops for each layout in memory.
+BITS_OF_NUMPY = pytest.mark.of_numpy
+
 
 def _tried(primitive: Primitive) -> list[Case]:
     found = []
@@ -46,6 +49,7 @@ def _tried(primitive: Primitive) -> list[Case]:
     return found
 
 
+@BITS_OF_NUMPY
 @pytest.mark.parametrize("name", ALL)
 def test_recorded_compiled_and_reference_values_are_the_same_bits(name):
     """jit = eager, compiled = evaluated = reference; types are those of the type rule.
@@ -67,6 +71,7 @@ def test_recorded_compiled_and_reference_values_are_the_same_bits(name):
             assert not any(np.shares_memory(out, x) for x in case.operands), where
 
 
+@BITS_OF_NUMPY
 @pytest.mark.parametrize("name", names(is_elementwise))
 def test_jit_and_the_reference_setting_give_the_same_bits(name):
     primitive = primitives[name]
@@ -138,6 +143,7 @@ def test_result_types_are_those_of_numpy_for_every_combination_of_types(name):
     assert not wrong, "\n".join(wrong)
 
 
+@BITS_OF_NUMPY
 @pytest.mark.parametrize("name", names(lambda p: is_elementwise(p) and p.public is not None))
 def test_the_public_function_gives_numpys_values_when_traced(name):
     primitive = primitives[name]
