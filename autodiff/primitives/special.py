@@ -161,16 +161,6 @@ erfinv = elementwise(
 # ------------------------------------------------------------------ the normal distribution's tails
 
 
-def _lower_ndtr(o: Any, x: Any) -> Any:
-    """As SciPy's: near 0 by erf, else by erfc, which keeps the digits of the tail."""
-    z = o.multiply(o.widened(x), 1 / _SQRT_2)
-    size = o.absolute(z)
-    near = o.add(o.multiply(o.math("erf", z), 0.5), 0.5)
-    tail = o.multiply(o.math("erfc", size), 0.5)
-    far = o.where(o.greater(z, 0), o.subtract(1, tail), tail)
-    return o.cast(o.where(o.less(size, 1 / _SQRT_2), near, far), x.dtype)
-
-
 ndtr = elementwise(
     "ndtr",
     lambda x: special("ndtr", x),
@@ -180,9 +170,9 @@ ndtr = elementwise(
     dtypes=REAL,
     public=False,
     samples=_TAILS,
-    # as erfc, of x / sqrt(2), whose rounding is stretched in the same way
+    # SciPy's, as its erfc, of x / sqrt(2), whose rounding is stretched in the same way
     ulp={"float32": 200, "float64": 1600},
-    lower=_lower_ndtr,
+    lower=kernel_math("ndtr"),
 )
 
 

@@ -1,4 +1,4 @@
-"""erf, erfc, erfinv, exp(-x**2) and exp(-x**2 / 2).
+"""erf, erfc, erfinv, the normal distribution function, exp(-x**2) and exp(-x**2 / 2).
 
 exp(-x**2) is computed with x**2 in two floats: rounding the square alone would cost x**2 units in
 the last place (Cody, Rational Chebyshev approximations for the error function, 1969, section 4).
@@ -119,10 +119,46 @@ def erfc(b: VectorBuilder, x: Value) -> Value:
     times exp(-t**2). Below zero 2 - erfc(t).
     """
     type = x.type
-    shift, middle, scaled = _SCALED[type.suffix]
     t = b.fmin(b.fabs(x), b.const(_LIMIT[type.suffix], type))
+    value = _tail(b, t, b.const(0.0, type), *_negative_square(b, t), times=1.0)
+    below = b.fcmp("olt", x, b.const(0.0, type))
+    return b.select(below, b.fsub(b.const(2.0, type), value), value)
+
+
+#: 1/sqrt(2) rounded to F32 and F64, and what is lost.
+_ROOT_HALF = {
+    "f32": (0.7071067690849304, 1.210161710447897e-08),
+    "f64": (0.7071067811865476, -4.833646656726457e-17),
+}
+
+
+@math_function("ndtr", ulp=(2.5, 2.5))
+def ndtr(b: VectorBuilder, x: Value) -> Value:
+    """Return the normal distribution function, erfc(-x / sqrt(2)) / 2, to the last subnormal.
+
+    As erfc, of t = |x| / sqrt(2) in two parts, with t**2 = x**2 / 2; above zero 1 - ndtr(-x).
+    """
+    type = x.type
+    size = b.fmin(b.fabs(x), b.const(1.415 * _LIMIT[type.suffix], type))
+    root, root_low = (b.const(number, type) for number in _ROOT_HALF[type.suffix])
+    t, lost = b.two_product(size, root)
+    t_low = b.muladd(size, root_low, lost)
+    half = b.const(0.5, type)
+    high, low = (b.fmul(part, half) for part in _negative_square(b, size))
+    value = _tail(b, t, t_low, high, low, times=0.5)
+    above = b.fcmp("ogt", x, b.const(0.0, type))
+    return b.select(above, b.fsub(b.const(1.0, type), value), value)
+
+
+def _tail(
+    b: VectorBuilder, t: Value, t_low: Value, high: Value, low: Value, *, times: float
+) -> Value:
+    """Return erfc(t + t_low) times a power of 2, for t >= 0 and high + low = -(t + t_low)**2."""
+    type = t.type
+    shift, middle, scaled = _SCALED[type.suffix]
     one = b.const(1.0, type)
     total, lost = b.two_sum(t, b.const(shift, type))
+    lost = b.fadd(lost, t_low)
     s = b.fdiv(one, total)
     back, back_low = b.two_product(s, total)
     remainder = b.fsub(b.fsub(one, back), b.muladd(s, lost, back_low))
@@ -133,12 +169,10 @@ def erfc(b: VectorBuilder, x: Value) -> Value:
     rest, rest_low = b.two_product(u, inner)
     p, p_low = b.two_sum(b.const(scaled[0], type), rest)
     p_low = b.fadd(p_low, b.muladd(u_low, inner, rest_low))
+    s, s_low = (b.fmul(part, b.const(times, type)) for part in (s, s_low))
     factor, factor_low = b.two_product(s, p)
     factor_low = b.muladd(s, p_low, b.muladd(s_low, p, factor_low))
-    high, low = _negative_square(b, t)
-    value = times_exponential(b, high, low, factor, factor_low)
-    zero, two = b.const(0.0, type), b.const(2.0, type)
-    return b.select(b.fcmp("olt", x, zero), b.fsub(two, value), value)
+    return times_exponential(b, high, low, factor, factor_low)
 
 
 @math_function("erfinv", ulp=(2.5, 2.5))
