@@ -296,7 +296,8 @@ def _held_function(
 def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
     """Return the graph with its array literals as further inputs, and their values on the device.
 
-    Equations on literals alone would make NumPy arrays: they are evaluated once, here.
+    So are numbers that are results: these are arrays. Equations on literals alone would make NumPy
+    arrays: they are evaluated once, here.
     """
     if module is np:
         return graph, ()
@@ -317,7 +318,10 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
             continue
         operands = tuple(map(lift, eqn.inputs))
         eqns.append(Eqn(eqn.primitive, operands, eqn.params, eqn.outputs, eqn.source))
-    outputs = tuple(map(lift, graph.outputs))
+    outputs = tuple(
+        inputs.setdefault(atom, Var(atom.aval)) if isinstance(atom, Literal) else lift(atom)
+        for atom in graph.outputs
+    )
     lifted = make_graph((*graph.inputs, *inputs.values()), (), eqns, outputs)
     values = [read(host, atom) for atom in inputs]
     return lifted, tuple(_on_device(np.asarray(value), module) for value in values)

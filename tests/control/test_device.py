@@ -45,6 +45,20 @@ CASES = {
 }
 
 
+def test_a_number_that_a_branch_gives_is_a_row_on_the_device():
+    def clipped(x):
+        def step(c, r):
+            return c, ad.cond(r > 0.0, lambda r: (np.sin(r), r), lambda r: (0.0 * r, 0.0), r)
+
+        return ad.scan(step, x[0], x)[1]
+
+    x = np.array([0.5, -1.0, 2.0])
+    sines, found = ad.jit(clipped)(fake_cupy.ndarray(x))
+    np.testing.assert_array_equal(found._data, np.maximum(x, 0.0))
+    slope = ad.jit(ad.grad(lambda x: np.sum(clipped(x)[0])))(fake_cupy.ndarray(x))
+    np.testing.assert_allclose(slope._data, np.where(x > 0, np.cos(x), 0.0))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_loops_of_device_arrays_run_on_the_device(name):
     host = np.array([0.5, -1.0, 2.0])
