@@ -43,9 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--gpu",
-        choices=("auto", "card", "emulator"),
+        choices=("auto", "card", "emulator", "stand-in"),
         default="auto",
-        help="what tests marked gpu run on: auto takes a card, else the emulator (default: auto)",
+        help="what tests marked gpu run on: auto takes a card, else the emulator; stand-in is real "
+        "CuPy on a stand-in for CUDA's runtime, which is for the whole process (default: auto)",
     )
     parser.addoption(
         "--device",
@@ -54,6 +55,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where programs of NumPy arrays run: emulator is the path of CuPy's arrays, with its "
         "kernels run by tests/emulator (default: cpu, or what AUTODIFF_DEVICE says)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gpu") == "stand-in":  # before anything imports CuPy
+        from tests.stand_in.emulation import connected
+        from tests.stand_in.install import why_not
+
+        reason = why_not()
+        if reason is not None:
+            pytest.exit(f"--gpu stand-in: {reason}", returncode=2)
+        connected()
 
 
 @pytest.fixture(autouse=True)

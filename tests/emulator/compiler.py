@@ -75,12 +75,16 @@ def declarations(source: str) -> tuple[Declaration, ...]:
     )
 
 
-def build(source: str, *, checked: bool) -> bytes:
+def build(
+    source: str, *, checked: bool, before: str | None = None, options: Sequence[str] = ()
+) -> bytes:
     """Return the library of a text's kernels, from the disk cache if it is there.
 
     Args:
         source: prelude and kernels, as NVRTC takes them.
         checked: whether accesses by AD_LD, AD_ST and atomic operations are recorded.
+        before: what stands before a text that includes files: all its names are global.
+        options: further ones of the compiler.
 
     Raises:
         EmulatorError: the text does not compile; lines are counted from its beginning.
@@ -93,10 +97,11 @@ def build(source: str, *, checked: bool) -> bytes:
     # Its address is known at the launch, so the name is made a pointer where it is declared.
     text = _DYNAMIC.sub(r"AD_EMULATOR_DYNAMIC(\2, \3);", source)
     kernels = "".join(f"AD_EMULATOR_KERNEL({name})\n" for name in names)
+    text = f'#line 1 "cuda"\n{text}\n'
     # In a namespace without a name, shared memory of inline functions and templates is this file's.
-    text = f'namespace {{\n#line 1 "cuda"\n{text}\n}}\n{kernels}'
-    options = (*LANGUAGE, *KERNEL, *(["-DAD_EMULATOR_CHECKED"] if checked else []))
-    return _cached(text, options, header="cuda.h")
+    text = f"namespace {{\n{text}}}\n" if before is None else f"{before}\n{text}"
+    given = (*LANGUAGE, *KERNEL, *(["-DAD_EMULATOR_CHECKED"] if checked else []), *options)
+    return build_library(text + kernels, given, header="cuda.h")
 
 
 _runtimes: dict[bool, ctypes.CDLL] = {}
@@ -115,7 +120,7 @@ def runtime(*, portable: bool = False) -> ctypes.CDLL:
             text = "".join(f'#include "{name}"\n' for name in RUNTIME)
             options = [*LANGUAGE, "-O2", "-fno-sanitize=all", "-fvisibility=default"]
             options += ["-DAD_EMULATOR_UCONTEXT"] if portable else []
-            _runtimes[portable] = load(_cached(text, options), ctypes.RTLD_GLOBAL)
+            _runtimes[portable] = load(build_library(text, options), ctypes.RTLD_GLOBAL)
         return _runtimes[portable]
 
 
@@ -163,7 +168,17 @@ def zig() -> str:
     )
 
 
-def _cached(text: str, options: Sequence[str], header: str | None = None) -> bytes:
+def build_library(text: str, options: Sequence[str], header: str | None = None) -> bytes:
+    """Return the library of a text, from the disk cache if it is there.
+
+    Args:
+        text: C++, or C with the option `-xc`.
+        options: the compiler's.
+        header: a file of this folder that stands before the text.
+
+    Raises:
+        EmulatorError: the text does not compile.
+    """
     known = facts()
     key = disk_cache.key_of("emulator", text, *options, header or "", *known.values())
     contents = disk_cache.read(key, known)

@@ -1,8 +1,12 @@
-"""The device that the tests of this folder run on: a card, or the emulator where there is none."""
+"""The device that the tests of this folder run on: a card, or the emulator where there is none.
+
+With `--gpu stand-in` it is real CuPy on the stand-in of tests/stand_in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from types import ModuleType
 
 import pytest
@@ -10,6 +14,15 @@ import pytest
 from autodiff.runtime.devices import _usable_gpu
 from tests.composition import fake_cupy
 from tests.emulator.device import emulated
+from tests.stand_in.emulation import emulated_compiler
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--gpu") != "stand-in":
+        return
+    left_out = [item for item in items if item.get_closest_marker("libraries") is not None]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 @pytest.fixture
@@ -17,6 +30,10 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """CuPy, or its stand-in; `--gpu card` ends the run where there is no card."""
     wanted = request.config.getoption("--gpu")
     found, reason = (None, "") if wanted == "emulator" else _usable_gpu()
+    if wanted == "stand-in":
+        with emulated_compiler():
+            yield import_module("cupy")
+        return
     if found is not None:
         yield found
         return

@@ -1,0 +1,1 @@
+"""A stand-in for CUDA's runtime and driver: real CuPy on a machine without a GPU."""

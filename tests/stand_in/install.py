@@ -1,0 +1,122 @@
+"""Puts the stand-in in the place of CUDA's runtime and driver, in this process.
+
+CuPy's runtime module has CUDA's runtime inside (it is linked statically), and its symbols are still
+there: the first bytes of each of its functions become a jump to the stand-in's function of that
+name, or to one that fails. The driver is a library that CuPy loads by its name, which the stand-in
+has. All else of CuPy is as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.emulator.compiler import build_library, load
+
+HERE = Path(__file__).resolve().parent
+
+#: The name by which CuPy loads the driver, as the library's own: a library of a name that is loaded
+#: is not looked for.
+DRIVER = "libcuda.so.1"
+
+#: The module that has CUDA's runtime inside, and those that have it beside compiled kernels.
+RUNTIME = "cupy_backends.cuda.api.runtime"
+COMPILED = ("cupy.cuda.cub", "cupy.cuda.thrust", "cupy.random._generator_api")
+
+_OPTIONS = ("-xc", "-std=gnu11", "-fPIC", "-O1", "-fvisibility=hidden", f"-Wl,-soname,{DRIVER}")
+
+#: In machine code of x86-64: `mov rax, address; jmp rax`.
+_JUMP = struct.Struct("<2sQ2s")
+_MOVE, _GO = b"\x48\xb8", b"\xff\xe0"
+
+
+def why_not() -> str | None:
+    """Return why CuPy cannot be used with the stand-in here; None if it can."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return f"it is for x86-64 and Linux, not {platform.machine()} and {sys.platform}"
+    if find_spec("cupy") is None:
+        return "CuPy is not installed: pip install -e .[test-cuda]"
+    return None
+
+
+@cache
+def install() -> ctypes.CDLL:
+    """Return the stand-in, with CuPy made to use it. No kernel can be run until it is connected.
+
+    Raises:
+        RuntimeError: CuPy has been imported before, or has not what is to be replaced.
+    """
+    if RUNTIME in sys.modules:
+        raise RuntimeError("install: CuPy must not have been imported before.")
+    os.environ |= {"CUPY_ACCELERATORS": "", "CUPY_CACHE_IN_MEMORY": "1"}
+    source = (HERE / "cuda_stand_in.c").read_text(encoding="utf-8")
+    library = load(build_library(source, _OPTIONS), ctypes.RTLD_GLOBAL)
+    for module in (RUNTIME, *COMPILED):
+        path = _file_of(module)
+        functions = dict(_functions(path.read_bytes()))
+        initial = f"PyInit_{path.name.split('.')[0]}"
+        # A module that is imported is in this same memory.
+        base = _address(ctypes.CDLL(str(path))[initial]) - functions[initial]
+        otherwise = "stand_in_not_supported" if module == RUNTIME else "stand_in_absent"
+        for name, offset in functions.items():
+            if name.startswith("cuda"):
+                is_there = module == RUNTIME and hasattr(library, name)
+                _redirect(base + offset, _address(library[name if is_there else otherwise]))
+    return library
+
+
+def _file_of(module: str) -> Path:
+    package, *folders, name = module.split(".")
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in Path(folder, *folders).glob(f"{name}.*.so"):
+            return path
+    raise RuntimeError(f"install: CuPy must have a compiled module {module}.")
+
+
+def _functions(elf: bytes) -> Iterator[tuple[str, int]]:
+    """Yield name and offset of the functions of a library, from its table of symbols.
+
+    The tables are those of System V's application binary interface, chapter 4: 64-bit, little end
+    first.
+    """
+    (table,) = struct.unpack_from("<Q", elf, 40)
+    (count,) = struct.unpack_from("<H", elf, 60)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, table + 64 * i) for i in range(count)]
+    for _, kind, _, _, start, size, names, _, _, _ in sections:
+        if kind != 2:  # SHT_SYMTAB
+            continue
+        text = sections[names][4]
+        for at in range(start, start + size, 24):
+            name, what, _, _, value, length = struct.unpack_from("<IBBHQQ", elf, at)
+            if what & 15 == 2 and length >= _JUMP.size:  # STT_FUNC
+                begin = text + name
+                yield elf[begin : elf.index(b"\0", begin)].decode(), value
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_RUN, _CHANGE = mmap.PROT_READ | mmap.PROT_EXEC, mmap.PROT_READ | mmap.PROT_WRITE
+
+
+def _redirect(function: int, to: int) -> None:
+    """Make a function of this process jump to another one."""
+    begin = function & -mmap.PAGESIZE
+    size = function + _JUMP.size - begin
+    for protection in (_CHANGE, _RUN):
+        if _libc.mprotect(begin, size, protection):
+            raise RuntimeError("install: the system must let code be changed.")
+        if protection == _CHANGE:
+            ctypes.memmove(function, _JUMP.pack(_MOVE, to, _GO), _JUMP.size)
+
+
+def _address(function: object) -> int:
+    return ctypes.cast(function, ctypes.c_void_p).value or 0  # pyright: ignore[reportArgumentType]

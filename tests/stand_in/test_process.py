@@ -1,0 +1,27 @@
+"""Starts the tests that are of real CuPy, in a process whose CUDA runtime is a stand-in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stand_in.install import why_not
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.mark.parametrize("tests", ["tests/stand_in", "tests/gpu"])
+def test_real_cupy_on_the_stand_in(tests):
+    reason = why_not()
+    if reason is not None:
+        assert os.environ.get("CI") != "true", reason
+        pytest.skip(reason)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--gpu", "stand-in"]
+    run = subprocess.run(
+        [*command, tests], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
