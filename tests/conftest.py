@@ -50,15 +50,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--device",
-        choices=("cpu", "emulator"),
+        choices=("cpu", "emulator", "stand-in"),
         default="emulator" if DEVICE == "emulator" else "cpu",
         help="where programs of NumPy arrays run: emulator is the path of CuPy's arrays, with its "
-        "kernels run by tests/emulator (default: cpu, or what AUTODIFF_DEVICE says)",
+        "kernels run by tests/emulator, stand-in the same with real CuPy (default: cpu, or what "
+        "AUTODIFF_DEVICE says)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--gpu") == "stand-in":  # before anything imports CuPy
+    if "stand-in" in (config.getoption("--gpu"), config.getoption("--device")):
+        # before anything imports CuPy
         from tests.stand_in.emulation import connected
         from tests.stand_in.install import why_not
 
@@ -100,10 +102,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _on_the_device(request):
-    if request.config.getoption("--device") == "cpu":
+    device = request.config.getoption("--device")
+    if device == "cpu":
         yield
         return
-    from tests.emulator.suite import numpy_programs_on_device
+    if device == "emulator":
+        from tests.emulator.suite import numpy_programs_on_device as on_device
+    else:
+        from tests.stand_in.emulation import numpy_programs_on_cupy as on_device
 
-    with numpy_programs_on_device():
+    with on_device():
         yield

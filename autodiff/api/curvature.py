@@ -35,6 +35,7 @@ from autodiff.base.array_modules import common_module
 from autodiff.base.dtypes import is_inexact
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
+from autodiff.runtime.devices import beside
 
 
 def hvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -175,7 +176,8 @@ class _SecondDerivatives:
         size = start.avals[leaf].size
         if not size:
             return module.zeros(0, start.out_types[0].dtype)
-        places = module.arange(size).reshape(start.avals[leaf].shape)
+        with beside(start.inputs):
+            places = module.arange(size).reshape(start.avals[leaf].shape)
         still = [zeros_of(aval, start.inputs) for aval in start.avals]
 
         def value(*inputs: Any) -> Any:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+import numpy as np
+
 from autodiff.api.trace import (
     check_leaves,
     flatten_arguments,
@@ -14,12 +16,14 @@ from autodiff.api.trace import (
     trace_function,
 )
 from autodiff.base import pytree
+from autodiff.base.array_modules import common_module
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.graph import Graph
 from autodiff.passes.pipeline import simplification_steps, simplify
 from autodiff.runtime.cpu_kernels import schedule_for_cpu
 from autodiff.runtime.cuda_kernels import cuda_sources, schedule_for_cuda
+from autodiff.runtime.devices import beside
 from autodiff.runtime.executor import sources
 from autodiff.schedule.target import Target, cuda_target
 
@@ -85,7 +89,7 @@ def show(
     fun: Callable[..., Any],
     *args: Any,
     stage: str = "graph",
-    device: str = "cpu",
+    device: str | None = None,
     **kwargs: Any,
 ) -> None:
     """Print what `fun` becomes for these arguments.
@@ -95,12 +99,12 @@ def show(
             "kernels", which operations become one kernel, and why others do not; "source", the
             program that runs, and the text of its kernels where the setting `kernels` is on.
         device: what "kernels" and "source" are for: "cpu", or a GPU of an architecture, such as
-            "cuda:sm_90", which need not be there.
+            "cuda:sm_90", which need not be there. Default: where the arguments are.
 
     Raises:
         ValueError: `stage` or `device` is none of these.
     """
-    gpu = _gpu(device)
+    gpu = None if device is None else _gpu(device)
     if stage not in STAGES:
         raise ValueError(
             message(
@@ -112,13 +116,17 @@ def show(
             )
         )
     graph = make_graph(fun)(*args, **kwargs)
+    leaves = pytree.leaves((args, kwargs))
+    module = np if device is not None else common_module(leaves)
     if stage == "graph":
         print(graph)
     elif stage == "kernels":
-        print((schedule_for_cpu if gpu is None else schedule_for_cuda)(simplify(graph)))
+        is_cpu = gpu is None and module is np
+        print((schedule_for_cpu if is_cpu else schedule_for_cuda)(simplify(graph)))
     elif stage == "source":
         simplified = simplify(graph)
-        texts = sources(simplified) if gpu is None else cuda_sources(simplified, gpu)
+        with beside(leaves):
+            texts = sources(simplified, module) if gpu is None else cuda_sources(simplified, gpu)
         print("\n".join(texts), end="")
     else:
         print(f"traced:\n{graph}")

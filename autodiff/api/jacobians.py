@@ -24,6 +24,7 @@ from autodiff.base.dtypes import is_complex, is_inexact
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
 from autodiff.ir.avals import ArrayType
+from autodiff.runtime.devices import beside
 
 
 def with_selected(
@@ -101,11 +102,12 @@ def _basis(avals: Sequence[ArrayType], like: Sequence[Any]) -> list[Any]:
     total = sum(aval.size for aval in avals)
     rows = []
     start = 0
-    for aval in avals:
-        block = module.zeros((total, aval.size), aval.dtype)
-        block[start : start + aval.size] = module.eye(aval.size, dtype=aval.dtype)
-        rows.append(block.reshape((total, *aval.shape)))
-        start += aval.size
+    with beside(like):
+        for aval in avals:
+            block = module.zeros((total, aval.size), aval.dtype)
+            block[start : start + aval.size] = module.eye(aval.size, dtype=aval.dtype)
+            rows.append(block.reshape((total, *aval.shape)))
+            start += aval.size
     return rows
 
 

@@ -24,7 +24,7 @@ from autodiff.api.trace import (
     trace_function,
 )
 from autodiff.base import pytree
-from autodiff.base.array_modules import common_module
+from autodiff.base.array_modules import common_module, gpu_of
 from autodiff.base.errors import message
 from autodiff.base.settings import Settings, local, process_wide, settings
 from autodiff.base.source_info import user_line
@@ -34,6 +34,7 @@ from autodiff.ir.builder import Tracer, bind_primitive, postponed_effects, repla
 from autodiff.ir.graph import Var
 from autodiff.ir.held import has_effect
 from autodiff.ir.primitive import primitives
+from autodiff.runtime.devices import beside
 from autodiff.runtime.executor import Executable, executable
 from autodiff.runtime.kernel_calls import Guards
 
@@ -45,8 +46,9 @@ class _Compiled:
     The inputs after the arguments are the positions along the named axes in force, of which
     `reads_axes` tells the ones that matter. `has_effects`: if it is run while a function is traced,
     its effects belong to that. `direct` computes the outputs from NumPy's arrays; it is known after
-    the first run, of what is kernels alone. `entered_for`: the settings for which it was put among
-    the function's entries.
+    the first run, of what is kernels alone. `kinds` are the classes of the arguments, if each is an
+    array or a number. `entered_for`: the settings for which it was put among the function's
+    entries.
     """
 
     __slots__ = (
@@ -56,6 +58,8 @@ class _Compiled:
         "form",
         "has_effects",
         "is_open",
+        "kinds",
+        "module",
         "program",
         "reads_axes",
         "traced",
@@ -67,17 +71,21 @@ class _Compiled:
         module: ModuleType,
         donated: frozenset[int],
         axis_inputs: Sequence[Var],
+        leaves: Sequence[Any],
     ) -> None:
         self.traced = traced
+        self.module = module
+        self.kinds = tuple(map(type, leaves))
         self.reads_axes: tuple[bool, ...] = ()
         if axis_inputs:
             read = {atom for eqn in traced.graph.eqns for atom in eqn.inputs}
             read.update(traced.graph.outputs)
             self.reads_axes = tuple(var in read for var in axis_inputs)
-        self.constants = tuple(
-            module.asarray(x) if module is not np and type(x) is np.ndarray else x
-            for x in traced.constants
-        )
+        with beside(leaves):
+            self.constants = tuple(
+                module.asarray(x) if module is not np and type(x) is np.ndarray else x
+                for x in traced.constants
+            )
         self.is_open = is_traced(self.constants)
         self.has_effects = any(map(has_effect, traced.graph.eqns))
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
@@ -117,7 +125,7 @@ def _type_key(leaf: Any) -> Any:
         return leaf.variable.aval
     if kind in PYTHON_SCALARS:
         return kind
-    return getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind
+    return getattr(leaf, "shape", None), getattr(leaf, "dtype", kind), kind, gpu_of(leaf)
 
 
 #: Entries of a jitted function, each for one combination of types.
@@ -194,7 +202,15 @@ class JittedFunction:
             inputs.append(axis.position if is_read else _UNREAD)
         if compiled.is_open or is_traced(inputs):
             return self._record(compiled, inputs)
-        return compiled.run(inputs)
+        result = compiled.run(inputs)
+        if (
+            compiled.module is not np
+            and compiled.entered_for is not process_wide.cell_contents
+            and len(leaves) == len(args)
+            and not (self._has_static or kwargs or axes)
+        ):
+            self._enter(compiled)
+        return result
 
     def clear_cache(self) -> None:
         """Forget every traced combination of types."""
@@ -207,7 +223,7 @@ class JittedFunction:
         if local.get() is not None:
             return
         compiled.entered_for = process_wide.cell_contents
-        if compiled.form is None:
+        if compiled.form is None or compiled.constants or compiled.has_effects:
             return
         others = [other for other in self._entered if other is not compiled]
         self._entered = [compiled, *others][:MOST_ENTRIES]
@@ -217,9 +233,10 @@ class JittedFunction:
         first = by_python = MethodType(JittedFunction.__call__, self)
         for each in reversed(self._entered):
             if each.form is not None:
-                first = each.program.entry(each.form, first, guards) or first
+                first = each.program.entry(each.kinds, each.form, first, guards) or first
         if first is not by_python:
-            body = {"__slots__": (), "__call__": first, "__module__": __name__}
+            call = staticmethod(first)  # a function of Python's would be given `self`
+            body = {"__slots__": (), "__call__": call, "__module__": __name__}
             own = type("JittedFunction", (JittedFunction,), body)
             self.__class__ = own  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -297,7 +314,7 @@ class JittedFunction:
         module = common_module(leaves)
         donated = self._donated_leaves(args, positions, count)
         axis_inputs = traced.graph.inputs[len(leaves) :][: len(axes)]
-        compiled = _Compiled(traced, module, donated, axis_inputs)
+        compiled = _Compiled(traced, module, donated, axis_inputs, leaves)
         self._traces += 1
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)
@@ -420,6 +437,7 @@ def jit(
     Raises:
         ConcretizationError: Python asked for the value of a traced argument.
         TypeError: an argument is neither array nor static; a static one is not hashable.
+        ValueError: arrays are on several GPUs.
 
     Warns:
         RuntimeWarning: once, when a function is traced for the ninth time, with what differed.

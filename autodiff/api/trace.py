@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from autodiff.base import pytree
-from autodiff.base.array_modules import common_module, exports_array, module_of
+from autodiff.base.array_modules import common_module, exports_array, gpu_of, module_of
 from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
@@ -143,7 +143,9 @@ def check_leaves(
     keywords: Mapping[str, Any] | None = None,
     positions: Sequence[int] | None = None,
 ) -> None:
-    """Raise a TypeError naming the first leaf that is not an array, or mixes devices.
+    """Raise a TypeError naming the first leaf that is not an array, or mixes NumPy's with CuPy's.
+
+    A ValueError where arrays are on several GPUs.
 
     `keywords` and `positions` as in `leaf_paths`.
     """
@@ -166,10 +168,25 @@ def check_leaves(
 def check_one_device(
     function: str, leaves: Sequence[Any], names: Callable[[], Sequence[str]]
 ) -> None:
-    """Raise a TypeError where NumPy and CuPy arrays are mixed."""
+    """Raise a TypeError where NumPy and CuPy arrays are mixed, a ValueError for several GPUs."""
     module = common_module(leaves)
     if module is np:
         return
+    gpus = [gpu_of(leaf) for leaf in leaves]
+    first = next(i for i, gpu in enumerate(gpus) if gpu is not None)
+    for i, gpu in enumerate(gpus):
+        if gpu is not None and gpu != gpus[first]:
+            paths = names()
+            raise ValueError(
+                message(
+                    function,
+                    "the arguments must be on one GPU",
+                    f"{paths[first]} on GPU {gpus[first]} and {paths[i]} on GPU {gpu}",
+                    line=user_line(),
+                    fix=f"copy one of them: with {module.__name__}.cuda.Device(i): "
+                    f"x = {module.__name__}.asarray(x).",
+                )
+            )
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, np.ndarray):
             other = next(j for j, x in enumerate(leaves) if module_of(x) is module)

@@ -34,13 +34,15 @@ from autodiff.passes.jvp import jvp as jvp_pass
 from autodiff.passes.linearize import Linearized
 from autodiff.passes.linearize import linearize as linearize_pass
 from autodiff.passes.transpose import transpose as transpose_pass
+from autodiff.runtime.devices import beside
 
 Argnums = int | Sequence[int]
 
 
 def zeros_of(aval: ArrayType, like: Sequence[Any] = ()) -> Any:
     """Return zeros of a type, on the device of the values in `like`."""
-    return common_module(like).zeros(aval.shape, aval.dtype)
+    with beside(like):
+        return common_module(like).zeros(aval.shape, aval.dtype)
 
 
 def result_array(value: Any) -> Any:
@@ -48,7 +50,9 @@ def result_array(value: Any) -> Any:
     if type(value) is Tracer:
         return value
     module = module_of(value)
-    return np.asarray(value) if module is None else module.asarray(value)
+    if module is None or module is np:
+        return np.asarray(value)
+    return value  # CuPy would copy it to the GPU that is current
 
 
 class _Selected:

@@ -28,6 +28,7 @@ from autodiff.ir.builder import Tracer
 from autodiff.ir.graph import Graph
 from autodiff.passes.batch import batch
 from autodiff.primitives.families import batch_to, move_axis
+from autodiff.runtime.devices import beside
 
 
 def vmap(
@@ -98,7 +99,8 @@ def vmap(
         identity = None
         if axis_name is not None:
             identity = axis_identity(axis_name)
-            examples.append(common_module(leaves).arange(size))
+            with beside(leaves):
+                examples.append(common_module(leaves).arange(size))
             axes.append(0)
         traced = _traced_example(fun, examples, axes, rebuild, size, axis_name)
         flags = (*[axis is not None for axis in axes], *[False] * len(traced.constants))

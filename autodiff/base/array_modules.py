@@ -74,3 +74,8 @@ def common_module(values: Any) -> ModuleType:
         if module is not None and module is not np:
             return module
     return np
+
+
+def gpu_of(value: Any) -> int | None:
+    """Return the number of the GPU that an array is on, None for anything else."""
+    return value.data.device_id if module_of(value) not in (None, np) else None

@@ -16,6 +16,9 @@ import numpy as np
 PACKAGE_DIRECTORY = dirname(dirname(__file__))
 _NUMPY_DIRECTORY = dirname(np.__file__)
 
+#: How the file names of text that is written while programs run begin.
+WRITTEN = "<autodiff "
+
 #: A folder of this package whose files are programs written with it, as a user's are.
 _PROGRAMS = join(PACKAGE_DIRECTORY, "demo")
 
@@ -33,7 +36,7 @@ _is_library_file: dict[str, bool] = {}
 
 def _belongs_to_library(name: str) -> bool:
     inside = name.startswith(PACKAGE_DIRECTORY) and not name.startswith(_PROGRAMS)
-    known = inside or name.startswith(_NUMPY_DIRECTORY)
+    known = inside or name.startswith((_NUMPY_DIRECTORY, WRITTEN))
     if len(_is_library_file) > 20_000:
         _is_library_file.clear()
     _is_library_file[name] = known

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 from autodiff.base.errors import message
 from autodiff.base.settings import settings
 from autodiff.ir.graph import Graph
-from autodiff.runtime import cuda_device
 from autodiff.runtime.cpu_kernels import (
     give_up,
     kernel_function,
@@ -60,33 +59,39 @@ def backend_of(module: ModuleType) -> Backend | None:
         return _CPU if kernels_are_usable() else None
     if not settings().kernels:
         return None
-    device = device_of(module) or _found(module)
-    if device is None or device in _unusable:
+    device = current_device(module)
+    if device is None:
         return None
     function = partial(cuda_function, device=device)
     return Backend(schedule_for_cuda, function, partial(_give_up, device))
 
 
-def _found(module: ModuleType) -> Device | None:
-    """Return the GPU behind CuPy, entered for the next time; None without one, or without NVRTC.
+def current_device(module: ModuleType) -> Device | None:
+    """Return the device that an array module makes arrays on, None if no kernels are made for it.
 
-    Arrays of CuPy compute nothing without these either, so there is nothing to tell.
+    That is CuPy's current GPU. Without a driver or NVRTC there is none: arrays of CuPy compute
+    nothing without these either, so there is nothing to tell.
     """
-    if module in _unusable:
-        return None
-    try:
-        device = CupyDevice(module)
-    except Exception:  # of drivers and compilers, of many kinds
-        _unusable.add(module)
-        return None
-    cuda_device.register(device)
-    return device
+    device = device_of(module)
+    if device is None and module not in _unusable:
+        try:
+            device = _gpu(module, module.cuda.runtime.getDevice())
+        except Exception:  # of drivers and compilers, of many kinds
+            _unusable.add(module)
+    return None if device in _unusable else device
+
+
+@cache
+def _gpu(module: ModuleType, index: int) -> Device:
+    return CupyDevice(module, index)
 
 
 def _give_up(device: Device, error: Exception) -> None:
     """Do without kernels on a device, with a warning; while testing, raise what went wrong."""
     if settings().verify:
         raise error
+    if device in _unusable:  # of a program made before
+        return
     _unusable.add(device)
     warnings.warn(
         message(

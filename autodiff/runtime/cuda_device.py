@@ -7,7 +7,9 @@ launches) is the same for all of them. `device_of` finds the device of an array 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ctypes
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -22,18 +24,19 @@ Extents = tuple[int, int, int]
 class Function(Protocol):
     """A kernel of a loaded program."""
 
-    def launch(
-        self, grid: Extents, block: Extents, shared_bytes: int, parameters: int, stream: int
-    ) -> None:
-        """Start the kernel; it has run when the stream is waited for.
+    def launcher(
+        self, grid: Extents, block: Extents, shared_bytes: int, parameters: ctypes.Array[Any]
+    ) -> Callable[[int], None]:
+        """Return what starts the kernel on a stream, as `Device.stream` returns it.
+
+        The kernel has run when the stream is waited for. The values of its parameters are copied
+        before the call returns.
 
         Args:
             grid: number of blocks.
             block: number of threads of a block.
             shared_bytes: bytes of `extern __shared__` memory.
-            parameters: address of an array of addresses, one for each parameter's value. Values are
-                copied before this returns.
-            stream: what `Device.stream` returned.
+            parameters: the addresses of the parameters' values, which stay where they are.
         """
         ...
 
@@ -50,12 +53,44 @@ class Program(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How Python text that is written out for one kernel gets at arrays of a device.
+
+    Args:
+        in_order: whether the array `{x}` is in C order.
+        is_here: whether the array `{x}` is on the device.
+        is_current: whether the device is the one that new arrays are made on and streams are of.
+        address: where the first element of the array `{x}` is.
+        new: a new array of `{shape}` and `{dtype}`, of `{size}` bytes.
+        memory: `{size}` bytes; what has them is called `{x}`.
+        memory_address: where these bytes are.
+        stream: the current stream, as launches take it.
+        names: what the names in these expressions stand for.
+    """
+
+    in_order: str
+    is_here: str
+    is_current: str
+    address: str
+    new: str
+    memory: str
+    memory_address: str
+    stream: str
+    names: Mapping[str, Any]
+
+
 class Device(Protocol):
     """What holds arrays and runs kernels on them."""
 
     @property
     def arrays(self) -> ModuleType:
         """The module whose arrays lie on the device."""
+        ...
+
+    @property
+    def access(self) -> Access:
+        """How generated text gets at the arrays."""
         ...
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.base.array_modules import module_of
+from autodiff.base.array_modules import gpu_of, may_mix, module_of
 from autodiff.base.errors import message
 from autodiff.base.settings import settings
 
@@ -84,10 +85,23 @@ def _cupy() -> Any:
     return module
 
 
+def beside(values: Iterable[Any]) -> AbstractContextManager[Any]:
+    """Return a context in which new arrays are made on the GPU of `values`, if they are on one."""
+    for value in values if may_mix() else ():
+        index = gpu_of(value)
+        if index is not None:
+            module: Any = module_of(value)
+            if module.cuda.runtime.getDevice() == index:
+                break
+            return module.cuda.Device(index)
+    return nullcontext()
+
+
 def wait_for(arrays: Sequence[Any]) -> None:
-    """Wait until the devices have finished computing `arrays`."""
-    for array in arrays:
-        module = module_of(array)
-        if module is not None and module is not np:
+    """Wait until the devices have finished computing `arrays`: the current stream of each GPU."""
+    on_gpus = {gpu_of(array): array for array in arrays}
+    on_gpus.pop(None, None)
+    for array in on_gpus.values():
+        module: Any = module_of(array)
+        with beside((array,)):
             module.cuda.get_current_stream().synchronize()
-            return

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 
-from autodiff.base.array_modules import common_module
+from autodiff.base.array_modules import common_module, gpu_of
+from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
+from autodiff.base.source_info import user_line
 from autodiff.codegen.array_program import emit_array_program, shared_outputs
 from autodiff.ir.checks import run_checked
 from autodiff.ir.evaluate import copy_of, evaluate, evaluate_equations, read
@@ -24,8 +26,10 @@ from autodiff.ir.graph import Atom, Eqn, Graph, Literal, Var, is_repeated_scalar
 from autodiff.ir.held import has_effect, held_graphs, is_transient
 from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
-from autodiff.runtime.backends import Backend, backend_of
+from autodiff.runtime.backends import Backend, backend_of, current_device
 from autodiff.runtime.cpu_kernels import KernelFunction
+from autodiff.runtime.cuda_functions import CudaFunction
+from autodiff.runtime.cuda_launcher import Argument, KernelsFailedError, written_program
 from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
@@ -58,16 +62,34 @@ class Executable:
     ) -> None:
         self._graph = graph
         self._donated = donated
-        self._programs: dict[ModuleType, _Program] = {}
+        self._programs: dict[tuple[ModuleType, int | None], _Program] = {}
         compile_now = compile_now or any(map(_stays_held, graph.eqns))
         self._runs = settings().compile_after if compile_now else 0
 
     def __call__(self, *arguments: Any) -> list[Any]:
         """Run on `arguments`: one array or array scalar for each input."""
         module = common_module(arguments)
-        program = self._programs.get(module)
+        if module is np:
+            return self._run(np, None, arguments)
+        index = _one_gpu(arguments)
+        try:
+            if module.cuda.runtime.getDevice() == index:
+                return self._run(module, index, arguments)
+            with module.cuda.Device(index):
+                return self._run(module, index, arguments)
+        except KernelsFailedError as error:
+            self._programs.clear()
+            with module.cuda.Device(index):
+                backend = backend_of(module)
+                if backend is not None:
+                    backend.give_up(_cause(error))
+                return self._run(module, index, arguments)
+
+    def _run(self, module: ModuleType, gpu: int | None, arguments: Sequence[Any]) -> list[Any]:
+        """Run on arrays of a module, on the GPU that is current."""
+        program = self._programs.get((module, gpu))
         if program is None:
-            program = self._next_program(module)
+            program = self._next_program(module, gpu)
         if program.is_kernels:  # fresh arrays, made without NumPy's functions and their warnings
             return list(program.run(*arguments))
         if module is not np:
@@ -87,25 +109,39 @@ class Executable:
     @property
     def direct(self) -> Callable[..., Sequence[Any]] | None:
         """What a call with NumPy's arrays alone comes to, if that is known to be kernels only."""
-        program = self._programs.get(np)
+        program = self._programs.get((np, None))
         return program.run if program is not None and program.is_kernels else None
 
     def entry(
-        self, form: int, fallback: Callable[..., Any], guards: Guards
+        self, kinds: Sequence[type], form: int, fallback: Callable[..., Any], guards: Guards
     ) -> Callable[..., Any] | None:
-        """Return a function of NumPy's arrays that runs the graph with nothing of Python between.
+        """Return a function of arrays that runs the graph with little or nothing of Python between.
 
-        There is one if the graph has become a single kernel that does not take long. Calls with
-        other arguments, or while the guards do not hold, go to `fallback`. `form` is what is
-        returned (codegen/cpu_entry.py).
+        There is one on NumPy if the graph has become a single kernel that does not take long, and
+        on a GPU if it has become kernels. Calls with other arguments, or while the guards do not
+        hold, go to `fallback`. `kinds` are the classes of the arguments, `form` is what is returned
+        (codegen/cpu_entry.py).
         """
-        program = self._programs.get(np)
-        if program is None or program.kernel is None:
+        if len(self._programs) != 1:
             return None
-        arguments = [ArrayType(var.aval.dtype, var.aval.shape) for var in self._graph.inputs]
-        return program.kernel.entry(arguments, form, fallback, guards)
+        ((module, _), program) = next(iter(self._programs.items()))
+        avals = [var.aval for var in self._graph.inputs]
+        if module is np:
+            if not isinstance(program.kernel, KernelFunction):
+                return None
+            arguments = [ArrayType(aval.dtype, aval.shape) for aval in avals]
+            return program.kernel.entry(arguments, form, fallback, guards)
+        device = current_device(module)
+        if device is None or not program.is_kernels:
+            return None
+        given = [
+            Argument(kind, aval.dtype, aval.shape) for kind, aval in zip(kinds, avals, strict=True)
+        ]
+        if isinstance(program.kernel, CudaFunction):
+            return program.kernel.entry(given, form, fallback, guards)
+        return written_program(program.run, device, given, form, fallback, guards)
 
-    def _next_program(self, module: ModuleType) -> _Program:
+    def _next_program(self, module: ModuleType, gpu: int | None) -> _Program:
         values = settings()
         if "nans" in values.check:
             return self._by_equations(run_checked, module)
@@ -119,7 +155,7 @@ class Executable:
             backend = backend_of(module)
             schedule = str(backend.schedule(simplified)) if backend is not None else None
             dump(values.dump, self._graph, simplified, schedule, sources(simplified, module))
-        self._programs[module] = program
+        self._programs[module, gpu] = program
         return program
 
     def _by_equations(self, evaluator: Callable[..., list[Any]], module: ModuleType) -> _Program:
@@ -144,8 +180,33 @@ class _Program:
     copied: tuple[int, ...]
     needed_there: frozenset[int]
     is_kernels: bool = False
-    kernel: KernelFunction | None = None
+    kernel: KernelFunction | CudaFunction | None = None
     overwritten: frozenset[int] = frozenset()
+
+
+def _one_gpu(arguments: Sequence[Any]) -> int:
+    """Return the number of the GPU that arrays are on.
+
+    Raises:
+        ValueError: they are on several.
+    """
+    found = sorted({index for x in arguments if (index := gpu_of(x)) is not None})
+    if len(found) > 1:
+        raise ValueError(
+            message(
+                "program",
+                "all arrays of a program must be on one GPU, constants too",
+                f"arrays on GPUs {' and '.join(map(str, found))}",
+                line=user_line(),
+                fix="copy them to one: with cupy.cuda.Device(i): x = cupy.asarray(x).",
+            )
+        )
+    return found[0]
+
+
+def _cause(error: KernelsFailedError) -> Exception:
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) else error
 
 
 def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, ...]:
@@ -223,15 +284,16 @@ def _emitted(
         if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
             function = backend.function(eqn.params["spec"])
             run = function.call
-            alone = function if isinstance(function, KernelFunction) else None
-    is_direct = not literals and (module is np or not any(map(_is_number, graph.eqns)))
+            alone = function if isinstance(function, KernelFunction | CudaFunction) else None
+    numbers = {var for eqn in graph.eqns if _is_number(eqn) for var in eqn.outputs}
+    is_direct = not literals and (module is np or numbers.isdisjoint(graph.outputs))
     is_kernels = is_kernels and is_direct
     return _Program(run, literals, copied, needed, is_kernels, alone, overwritten)
 
 
 def _is_number(eqn: Eqn) -> bool:
     """Return whether a kernel may compute numbers of the host, for which there are no arrays."""
-    return not any(var.aval.shape for var in eqn.outputs)
+    return not any(atom.aval.shape for atom in (*eqn.inputs, *eqn.outputs))
 
 
 def sources(graph: Graph, module: ModuleType = np) -> list[str]:

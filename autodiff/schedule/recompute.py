@@ -185,6 +185,8 @@ class _Recomputing:
             return None
         if _repeated(better, costly) > 1 or _repeated(better, applications) > MOST_REPEATED:
             return None
+        if costly and prod(maker.shape) == 1 < prod(group.shape):
+            return None  # every point would compute the same
         return better
 
     def _with_less(self, group: Group, v: Var, values: frozenset[Var]) -> Group | None:
@@ -272,7 +274,8 @@ def _count(group: Group, applications: set[object]) -> int:
 def _repeated(group: Group, applications: set[object]) -> int:
     """Return how often a group computes the same of some applications at most.
 
-    Along an axis that nothing it is computed of depends on, but once for all points of a row.
+    Along an axis that nothing it is computed of depends on, but once for all points of a row. What
+    depends on no axis is not counted: compilers take it out of loops.
     """
     axes: list[set[int]] = []
     most = 1
@@ -285,7 +288,7 @@ def _repeated(group: Group, applications: set[object]) -> int:
         if isinstance(value, Scan):
             live = live.union(group.points or ())
         axes.append(live - set(group.points or ()) if isinstance(value, Reduce) else live)
-        if isinstance(value, Compute) and _application(value) in applications:
+        if isinstance(value, Compute) and _application(value) in applications and live:
             idle = [n for i, n in enumerate(group.shape) if i not in live]
             in_rows = live.isdisjoint(group.points or ())
             once = prod(group.shape[i] for i in group.points or () if in_rows)

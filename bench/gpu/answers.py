@@ -163,11 +163,8 @@ def _launches(card: Card) -> str:
     function = program.function("nothing")
     value = ctypes.c_void_p(0)
     block = (ctypes.c_void_p * 1)(ctypes.addressof(value))
-    address, stream = ctypes.addressof(block), card.device.stream()
-    one = (1, 1, 1)
-
-    def launch() -> None:
-        function.launch(one, one, 0, address, stream)
+    stream, one = card.device.stream(), (1, 1, 1)
+    launch = partial(function.launcher(one, one, 0, block), stream)
 
     launch()
     host = _median(partial(card.host_seconds, launch), loops=500)

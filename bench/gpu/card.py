@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from autodiff.base.settings import override
-from autodiff.runtime.backends import backend_of
-from autodiff.runtime.cuda_device import Device, device_of
+from autodiff.runtime.backends import current_device
+from autodiff.runtime.cuda_device import Device
 from autodiff.runtime.nvml import gpu_states
 
 #: Seconds that a timed slice lasts at least, and calls in one at most.
@@ -118,8 +118,7 @@ def card_of(arrays: ModuleType) -> Card:
     Raises:
         NoCardError: kernels cannot be made for it.
     """
-    backend_of(arrays)  # finds the device
-    device = device_of(arrays)
+    device = current_device(arrays)
     if device is None:
         raise NoCardError("no kernels can be made for CuPy's GPU; python -m autodiff.doctor")
     runtime = arrays.cuda.runtime

@@ -42,7 +42,7 @@ class ndarray:
     strides = property(lambda self: self._data.strides)
     flags = property(lambda self: self._data.flags)
     T = property(lambda self: ndarray(self._data.T))
-    data = property(lambda self: SimpleNamespace(ptr=self._data.ctypes.data))
+    data = property(lambda self: SimpleNamespace(ptr=self._data.ctypes.data, device_id=0))
 
     @property
     def real(self) -> ndarray:
@@ -282,6 +282,7 @@ class _Cupy(ModuleType):
         get_current_stream=lambda: SimpleNamespace(ptr=0, synchronize=lambda: None),
         get_elapsed_time=lambda start, end: (end.moment - start.moment) * 1e3,
         runtime=SimpleNamespace(
+            getDevice=lambda: 0,
             getDeviceCount=lambda: 1,
             getDeviceProperties=lambda index: {"name": b"stand-in"},
             driverGetVersion=lambda: 13000,

@@ -327,9 +327,8 @@ def test_a_traced_value_is_no_buffer_for_cupy():
 def test_waiting_for_results_asks_the_device(monkeypatch):
     waited = []
     stream = SimpleNamespace(synchronize=lambda: waited.append(True))
-    monkeypatch.setattr(
-        cupy, "cuda", SimpleNamespace(get_current_stream=lambda: stream), raising=False
-    )
+    cuda = SimpleNamespace(get_current_stream=lambda: stream, runtime=cupy.cuda.runtime)
+    monkeypatch.setattr(cupy, "cuda", cuda, raising=False)
     x = {"a": device(HOST)}
     assert ad.block_until_ready(x) is x
     assert waited == [True]

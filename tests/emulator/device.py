@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from struct import Struct
 from types import ModuleType
 from typing import Any
@@ -20,7 +21,7 @@ from numpy.typing import DTypeLike
 
 from autodiff.base.settings import override
 from autodiff.runtime import cuda_device, devices
-from autodiff.runtime.cuda_device import Extents
+from autodiff.runtime.cuda_device import Access, Extents
 from tests.composition import fake_cupy
 from tests.emulator import memory
 from tests.emulator.compiler import EmulatorError, build, facts
@@ -53,6 +54,21 @@ class EmulatorDevice:
     def arrays(self) -> ModuleType:
         """The stand-in for CuPy."""
         return fake_cupy.cupy
+
+    @property
+    def access(self) -> Access:
+        """The stand-in's attributes, and what this device makes."""
+        return Access(
+            in_order="{x}.flags.c_contiguous",
+            is_here="True",
+            is_current="True",
+            address="{x}.data.ptr",
+            new="empty({shape}, {dtype})",
+            memory="empty(({size},), uint8)",
+            memory_address="{x}.data.ptr",
+            stream="0",
+            names={"empty": self.empty, "uint8": np.uint8},
+        )
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -109,10 +125,20 @@ class EmulatedFunction:
         self._kernels = {module.checked: module.kernel(name)}
         self._device = device
 
-    def launch(
-        self, grid: Extents, block: Extents, shared_bytes: int, parameters: int, stream: int
+    def launcher(
+        self, grid: Extents, block: Extents, shared_bytes: int, parameters: ctypes.Array[Any]
+    ) -> Callable[[int], None]:
+        """Return what runs the kernel, and waits for it."""
+        return partial(self._launch, grid, block, shared_bytes, parameters)
+
+    def _launch(
+        self,
+        grid: Extents,
+        block: Extents,
+        shared_bytes: int,
+        parameters: ctypes.Array[Any],
+        stream: int,
     ) -> None:
-        """Run the kernel, and wait for it."""
         device = self._device
         if stream != device.stream():
             raise EmulatorError(f"launch: the stream must be the device's, got {stream=}.")
@@ -122,7 +148,7 @@ class EmulatedFunction:
         device.launched.append(self._name)
         device.seed += 1
         self._kernels[device.checked].launch(
-            grid, block, shared_bytes, parameters, seed=device.seed
+            grid, block, shared_bytes, ctypes.addressof(parameters), seed=device.seed
         )
 
 

@@ -8,7 +8,7 @@ its results as NumPy's arrays. `pytest --device emulator` is a run of all tests 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -41,23 +41,32 @@ def numpy_programs_on_device() -> Iterator[EmulatorDevice]:
     with (
         patch.dict(sys.modules, fake_cupy.modules),
         patch.object(fake_cupy, "placed", placed_in_guarded_memory),
-        patch.object(devices, "_usable_gpu", _no_gpu),
-        patch.object(Executable, "__call__", _run_on_device),
+        patch.object(devices, "_usable_gpu", no_gpu),
+        patch.object(Executable, "__call__", runs_on(fake_cupy.ndarray, fake_cupy.unwrapped)),
         registered(DEVICE),
     ):
         yield DEVICE
 
 
 @lru_cache
-def _no_gpu() -> tuple[None, str]:
+def no_gpu() -> tuple[None, str]:
     """Take the place of the search for a GPU, whose arrays creation functions would make."""
     return None, "the tests ask for NumPy's arrays"
 
 
-def _run_on_device(executable: Executable, *arguments: Any) -> list[Any]:
-    if not any(type(x) is np.ndarray for x in arguments):
-        return _run(executable, *arguments)
-    if any(type(x) is fake_cupy.ndarray for x in arguments):
-        return _run(executable, *arguments)
-    moved = [fake_cupy.ndarray(x) if type(x) is np.ndarray else x for x in arguments]
-    return [x._data.copy() for x in _run(executable, *moved)]
+def runs_on(array: Any, on_host: Callable[[Any], np.ndarray]) -> Callable[..., list[Any]]:
+    """Return what runs a program of NumPy's arrays on others, and gives back NumPy's.
+
+    Args:
+        array: from an array of NumPy's to one on the device.
+        on_host: from an array on the device to one of NumPy's, a copy or not.
+    """
+
+    def run(executable: Executable, *arguments: Any) -> list[Any]:
+        kinds = {type(x) for x in arguments}
+        if np.ndarray not in kinds or any(kind.__module__ == "cupy" for kind in kinds):
+            return _run(executable, *arguments)
+        moved = [array(x) if type(x) is np.ndarray else x for x in arguments]
+        return [on_host(x).copy() for x in _run(executable, *moved)]
+
+    return run

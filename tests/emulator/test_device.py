@@ -53,8 +53,7 @@ def test_a_program_of_two_kernels_is_launched_by_parameter_blocks(device):
         view = x[offset:]
         source.value, n.value = device.pointer(view), view.size
         for function, block in ((scale, first), (shift, second)):
-            address = ctypes.addressof(block)
-            function.launch((2, 1, 1), (64, 1, 1), 0, address, device.stream())
+            function.launcher((2, 1, 1), (64, 1, 1), 0, block)(device.stream())
         np.testing.assert_array_equal(out.get()[: view.size], 3 * view.get() - 1)
     assert device.launched == ["scale", "shift"] * 2
 
@@ -85,7 +84,7 @@ extern "C" __global__ void add_{k}(int* x) {{
         x = fake_cupy.ndarray(np.arange(64, dtype=np.int32))
         function = load_program(device, text).function(f"add_{k}")
         block = parameter_block([ctypes.c_void_p(x.data.ptr)])
-        function.launch((1, 1, 1), (64, 1, 1), 0, ctypes.addressof(block), 0)
+        function.launcher((1, 1, 1), (64, 1, 1), 0, block)(0)
         return np.array_equal(x.get(), np.arange(64)[::-1] + k)
 
     with ThreadPoolExecutor(4) as pool:
@@ -103,13 +102,12 @@ def test_races_are_looked_for_where_the_device_is_told_to():
         text = SCALE.replace("x + i, AD_LD(x + i) + by", "x, AD_LD(x) + by")
         shift = load_program(device, text).function("shift")
         values = [ctypes.c_void_p(x.data.ptr), ctypes.c_float(1), ctypes.c_uint(4)]
-        address = ctypes.addressof(block := parameter_block(values))
-        shift.launch((1, 1, 1), (32, 1, 1), 0, address, 0)
+        launch = shift.launcher((1, 1, 1), (32, 1, 1), 0, parameter_block(values))
+        launch(0)
         device.checked = True
         with pytest.raises(EmulatorError, match="no barrier orders the two"):
-            shift.launch((1, 1, 1), (32, 1, 1), 0, address, 0)
+            launch(0)
         assert device.launched == ["shift", "shift"]
-        del block
 
 
 def test_text_that_does_not_compile_is_a_value_error(device):
@@ -124,7 +122,7 @@ def test_an_error_of_a_kernel_quotes_the_text_of_a_loaded_program(device):
     )
     function = load_program(device, SCALE).function("shift")
     with pytest.raises(EmulatorError, match=r"`shift`.* past the end .*\n +8 \|   if \(i < n\)"):
-        function.launch((1, 1, 1), (32, 1, 1), 0, ctypes.addressof(block), device.stream())
+        function.launcher((1, 1, 1), (32, 1, 1), 0, block)(device.stream())
 
 
 def test_the_device_is_that_of_the_stand_in_while_it_is_emulated():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
+from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -41,12 +43,20 @@ class _Module:
         return SimpleNamespace(ptr=77)
 
 
+class _Device(nullcontext):
+    def __init__(self, capability):
+        super().__init__()
+        self.compute_capability = capability
+
+
 def stand_in(capability: str) -> SimpleNamespace:
     stream = SimpleNamespace(ptr=5)
     cuda = SimpleNamespace(
-        Device=lambda: SimpleNamespace(compute_capability=capability),
+        Device=lambda index: _Device(capability),
+        alloc=None,
         get_current_stream=lambda: stream,
         function=SimpleNamespace(Module=_Module),
+        runtime=SimpleNamespace(getDevice=lambda: 0),
     )
     return SimpleNamespace(cuda=cuda, empty=np.empty, ndarray=np.ndarray)
 
@@ -58,7 +68,7 @@ def source() -> str:
 
 @pytest.mark.usefixtures("compiler")
 def test_a_program_is_compiled_for_the_gpu_and_kept(tmp_path):
-    device = CupyDevice(stand_in("90"))
+    device = CupyDevice(stand_in("90"), 0)
     assert device.facts["architecture"] == "sm_90"
     with ad.override(cache_dir=str(tmp_path / "cache")):
         program = cuda_device.load_program(device, source())
@@ -73,15 +83,30 @@ def test_a_program_is_compiled_for_the_gpu_and_kept(tmp_path):
 
 @pytest.mark.usefixtures("compiler")
 def test_a_gpu_newer_than_the_compiler_gets_virtual_instructions():
-    compiled = CupyDevice(stand_in("999")).compile(source())
+    compiled = CupyDevice(stand_in("999"), 0).compile(source())
     assert b".target sm_" in compiled
 
 
 def test_a_launch_is_the_drivers():
     calls = []
-    function = CupyFunction(SimpleNamespace(ptr=77), lambda *given: calls.append(given))
-    function.launch((2, 3, 4), (32, 8, 1), 16, 4096, 5)
-    assert calls == [(77, 2, 3, 4, 32, 8, 1, 16, 5, 4096, 0)]
+    function = CupyFunction(SimpleNamespace(ptr=77), lambda *given: calls.append(given), None)
+    addresses = (ctypes.c_uint64 * 2)(1, 2)
+    function.launcher((2, 3, 4), (32, 8, 1), 16, addresses)(5)
+    assert calls == [(77, 2, 3, 4, 32, 8, 1, 16, 5, ctypes.addressof(addresses), 0)]
+
+
+def test_where_the_driver_is_not_offered_a_launch_is_a_call_of_cupys_function():
+    calls = []
+
+    def function(*given):
+        calls.append(given)
+
+    function.ptr = 77
+    addresses = (ctypes.c_uint64 * 2)(1, 2)
+    CupyFunction(function, None, lambda x: ("at", x)).launcher(
+        (2, 3, 4), (32, 8, 1), 16, addresses
+    )(5)
+    assert calls == [((2, 3, 4), (32, 8, 1), (("at", 1), ("at", 2)), 16)]
 
 
 def test_cupy_has_what_is_asked_of_it():

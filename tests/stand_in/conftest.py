@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-import autodiff as ad
+from autodiff.base.settings import configure, settings
 from tests.stand_in.emulation import Emulation, emulated_compiler
 
 HERE = Path(__file__).resolve().parent
@@ -29,8 +29,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def emulation() -> Iterator[Emulation]:
     """What has been launched and compiled; programs of NumPy's arrays alone stay NumPy's."""
-    with emulated_compiler() as emulation, ad.override(device="cpu"):
+    with emulated_compiler() as emulation:
+        before = settings().device
+        configure(device="cpu")  # not `override`, within which no function has an entry
         yield emulation
+        configure(device=before)
 
 
 @pytest.fixture

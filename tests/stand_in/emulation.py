@@ -12,9 +12,11 @@ from functools import cache
 from importlib import import_module
 from unittest.mock import patch
 
-from autodiff.runtime import nvrtc
+from autodiff.runtime import devices, nvrtc
+from autodiff.runtime.executor import Executable
 from tests.emulator.compiler import EmulatorError, build, facts
 from tests.emulator.launcher import Kernel, Module
+from tests.emulator.suite import no_gpu, runs_on
 from tests.stand_in.install import HERE, install
 
 #: Before a program that the emulator can run: a mark, and the bytes of its text and of its library.
@@ -196,7 +198,23 @@ def emulated_compiler() -> Iterator[Emulation]:
     emulation.compiled.clear()
     with (
         patch.object(nvrtc, "compile_cuda", emulation.compile),
+        patch("cupy.cuda.thrust.available", False),  # CuPy then says that it needs it
         patch("cupy.cuda.compiler._compile_using_nvrtc_no_warning", emulation.compile_cupy),
         patch.object(nvrtc, "OPTIONS", (*nvrtc.OPTIONS, *facts().values())),
     ):
         yield emulation
+
+
+@contextmanager
+def numpy_programs_on_cupy() -> Iterator[Emulation]:
+    """Let programs of NumPy's arrays run on CuPy's, and give back NumPy's.
+
+    Creation functions make NumPy's arrays.
+    """
+    with emulated_compiler() as emulation:
+        cupy = import_module("cupy")
+        with (
+            patch.object(devices, "_usable_gpu", no_gpu),
+            patch.object(Executable, "__call__", runs_on(cupy.asarray, cupy.asnumpy)),
+        ):
+            yield emulation
