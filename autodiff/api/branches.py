@@ -14,7 +14,7 @@ from autodiff.api.held_functions import (
     trace_held,
     with_output_types,
 )
-from autodiff.api.trace import Traced, leaf_types
+from autodiff.api.trace import Traced, imported_leaf, leaf_types
 from autodiff.base import pytree
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
@@ -45,6 +45,7 @@ def cond(pred: Any, true_fun: Function, false_fun: Function, *operands: Any) -> 
     >>> cond(3.0 > 2.0, lambda x: x + 1.0, lambda x: x - 1.0, 5.0)
     array(6.)
     """
+    pred = imported_leaf("cond", pred)
     aval = type_of(pred)
     if aval.shape != ():
         raise TypeError(
@@ -81,6 +82,7 @@ def switch(index: Any, branches: Sequence[Function], *operands: Any) -> Any:
     >>> switch(7, [lambda x: x, lambda x: x * 10.0], 5.0)
     array(50.)
     """
+    index = imported_leaf("switch", index)
     aval = type_of(index)
     if aval.shape != () or aval.dtype.kind not in "iu":
         raise TypeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autodiff.api.trace import array_leaf, check_one_device
+from autodiff.api.trace import array_leaf, check_one_device, flatten_arguments
 from autodiff.base import dtypes, pytree
 from autodiff.base.array_modules import module_of
 from autodiff.base.errors import message
@@ -48,7 +48,7 @@ def host_call(
                 fix=f"write {function}(f, ...), not {function}(f(x), ...).",
             )
         )
-    leaves, tree = pytree.flatten((args, kwargs))
+    leaves, tree = flatten_arguments(function, (args, kwargs))
     fixed = tuple((i, Fixed(leaf)) for i, leaf in enumerate(leaves) if not _is_operand(leaf))
     where = [i for i, leaf in enumerate(leaves) if _is_operand(leaf)]
     operands = [array_leaf(leaves[i]) for i in where]

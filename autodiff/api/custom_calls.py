@@ -25,6 +25,7 @@ from autodiff.api.trace import (
     function_name,
     is_traced,
     trace_function,
+    with_imported,
 )
 from autodiff.base import dtypes, pytree
 from autodiff.base.errors import message
@@ -53,9 +54,12 @@ _within_rule: ContextVar[bool] = ContextVar("within a rule", default=False)
 def positional(
     name: str, fun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """Return a call's arguments by position, those given by keyword included."""
+    """Return a call's arguments by position, those given by keyword included.
+
+    Leaves that offer an array by DLPack or CUDA are replaced by it.
+    """
     if not kwargs:
-        return args
+        return with_imported(name, args)
     bound = inspect.signature(fun).bind(*args, **kwargs)
     bound.apply_defaults()
     if bound.kwargs:
@@ -70,7 +74,7 @@ def positional(
                 "rules are given.",
             )
         )
-    return bound.args
+    return with_imported(name, bound.args)
 
 
 def check_arrays(

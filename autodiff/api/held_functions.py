@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.api.trace import Traced, array_leaf, function_name, run, trace_function
+from autodiff.api.trace import (
+    Traced,
+    array_leaf,
+    flatten_arguments,
+    function_name,
+    run,
+    trace_function,
+)
 from autodiff.base import dtypes, pytree
 from autodiff.base.errors import message
 from autodiff.base.source_info import user_line
@@ -21,7 +28,7 @@ from autodiff.primitives.higher_order import build_graph, reordered
 
 def flatten_arrays(function: str, name: str, value: Any) -> tuple[list[Any], pytree.TreeDef]:
     """Return the leaves of an argument, all of which must be arrays, and its structure."""
-    leaves, tree = pytree.flatten(value)
+    leaves, tree = flatten_arguments(function, value)
     for i, leaf in enumerate(leaves):
         if not is_arraylike(leaf):
             path = pytree.path_string(name, pytree.paths(tree)[i])

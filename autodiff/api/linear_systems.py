@@ -16,6 +16,7 @@ from autodiff.api.held_functions import apply_held, constants_first, flatten_arr
 from autodiff.api.trace import (
     Traced,
     array_leaf,
+    flatten_arguments,
     function_name,
     run,
 )
@@ -61,7 +62,7 @@ class Space:
 
     def flatten(self, what: str, value: Any) -> list[Any]:
         """Return a tree's leaves, numbers of weak type converted; `what` it is, for errors."""
-        leaves, tree = pytree.flatten(value)
+        leaves, tree = flatten_arguments(self.function, value)
         if tree != self.tree:
             raise TypeError(
                 message(

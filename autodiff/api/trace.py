@@ -16,7 +16,7 @@ from autodiff.base.dtypes import default_dtype
 from autodiff.base.errors import message
 from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
-from autodiff.base.source_info import user_line
+from autodiff.base.source_info import is_library_code, user_line
 from autodiff.ir.avals import PYTHON_SCALARS, ArrayType, is_arraylike, type_of
 from autodiff.ir.builder import Trace, Tracer, postponed_effects, replay, tracing
 from autodiff.ir.graph import Graph, hoisted
@@ -103,6 +103,15 @@ def flatten_arguments(function: str, value: Any) -> tuple[list[Any], pytree.Tree
         if exports_array(leaf):
             leaves[i] = _imported_leaf(function, leaf)
     return leaves, tree
+
+
+def with_imported(function: str, value: Any) -> Any:
+    """Return a value with the leaves that offer an array replaced by it; errors as above."""
+    leaves = pytree.leaves(value)
+    if not any(map(exports_array, leaves)):
+        return value
+    leaves, tree = flatten_arguments(function, value)
+    return pytree.unflatten(tree, leaves)
 
 
 def imported_leaf(function: str, value: Any) -> Any:
@@ -203,6 +212,30 @@ def check_one_device(
             )
 
 
+#: What CuPy says where it looks for arrays and does not ask for hooks.
+_REFUSED_BY_CUPY = f"Unsupported type {Tracer}"
+
+
+def _refused_by_cupy(error: TypeError) -> TypeError:
+    """Return what to say of a kernel of the user's that got a traced value."""
+    line, place = None, error.__traceback__
+    while place is not None:
+        code = place.tb_frame.f_code
+        if not is_library_code(code) and not code.co_filename.endswith(".pyx"):
+            line = code, place.tb_lasti
+        place = place.tb_next
+    return TypeError(
+        message(
+            "cupy",
+            "a ReductionKernel or RawKernel must get arrays, since it does not ask for hooks",
+            "a traced value",
+            line=line,
+            fix="write it with functions of autodiff.numpy, or as a cupy.ElementwiseKernel and a "
+            "sum; or make it an operation with rules of its own by ad.primitive.",
+        )
+    )
+
+
 def trace_function(
     apply: Callable[..., Any],
     avals: Sequence[ArrayType],
@@ -248,8 +281,10 @@ def trace_function(
                     else:
                         aux_static.append((position, leaf))
             graph, constants = trace.finish(outputs)
-    except BaseException:
+    except BaseException as error:
         trace.abandon()
+        if type(error) is TypeError and str(error) == _REFUSED_BY_CUPY:
+            raise _refused_by_cupy(error) from error
         raise
     if "trace" in settings().debug:
         print(f"{trace.name}:\n{graph}", file=sys.stderr)

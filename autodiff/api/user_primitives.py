@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.api.trace import array_leaf, is_traced
+from autodiff.api.trace import array_leaf, is_traced, with_imported
 from autodiff.api.transforms import result_array
 from autodiff.base import dtypes as element_types
 from autodiff.base.array_modules import common_module, module_of
@@ -278,6 +278,7 @@ def _elementwise(
     )
 
     def applied(*operands: Any) -> Any:
+        operands = with_imported(name, operands)
         operands = tuple(
             [array_functions["asarray"](x) if isinstance(x, list | tuple) else x for x in operands]
         )
@@ -437,7 +438,7 @@ class _HostOperation:
                 ) from None
         arrays = [
             array_functions["asarray"](x) if isinstance(x, list | tuple) else array_leaf(x)
-            for x in operands
+            for x in with_imported(self.primitive.name, operands)
         ]
         results = bind_primitive(self.primitive, arrays, keywords)
         if self.outputs > 1:

@@ -43,6 +43,12 @@ def _belongs_to_library(name: str) -> bool:
     return known
 
 
+def is_library_code(code: CodeType) -> bool:
+    """Return whether a frame's code is this library's, or NumPy's."""
+    known = _is_library_file.get(code.co_filename)
+    return _belongs_to_library(code.co_filename) if known is None else known
+
+
 def user_line(depth: int = 1) -> SourceLine | None:
     """Return the innermost frame outside this library and NumPy, as (code, instruction offset).
 

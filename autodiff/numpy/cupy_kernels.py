@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -228,7 +229,12 @@ def cupy_reduction_on_tracers(
                 fix=_WRITE_IT,
             )
         )
-    result = recorded(x if dtype is None else x.astype(dtype), axis=axis, keepdims=keepdims)
+    kwargs = {"axis": axis, "keepdims": keepdims}
+    if dtype is not None and "dtype" in signature(recorded).parameters:
+        kwargs["dtype"] = dtype
+    elif dtype is not None:
+        x = x.astype(dtype)
+    result = recorded(x, **kwargs)
     return result if out is None else _written(_name_of(kernel), result, out)
 
 

@@ -386,7 +386,7 @@ def ptp(a: Any, axis: Any = None, out: Any = None, keepdims: Any = False) -> Any
     return max_(a, axis, keepdims=keepdims) - min_(a, axis, keepdims=keepdims)
 
 
-def _position(name: str, primitive: Primitive, a: Any, axis: Any, keepdims: Any) -> Any:
+def _position(name: str, primitive: Primitive, a: Any, axis: Any, keepdims: Any, dtype: Any) -> Any:
     x = array_of(a)
     ndim = x.ndim
     if axis is None or ndim == 0:
@@ -407,21 +407,32 @@ def _position(name: str, primitive: Primitive, a: Any, axis: Any, keepdims: Any)
             )
         )
     result = bind_primitive(primitive, (x,), {"axes": (place,)})
+    result = result if dtype is None else convert(result, dtype)
     return reshaped(result, kept) if keepdims else result
 
 
 @array_function(np.argmax, method="argmax")
-def argmax(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
-    """Return the position of the first largest element along an axis, or in the flat array."""
+def argmax(
+    a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False, dtype: Any = None
+) -> Any:
+    """Return the position of the first largest element along an axis, or in the flat array.
+
+    `dtype`, the result's, is an argument of CuPy's.
+    """
     refuse_out("argmax", out)
-    return _position("argmax", reductions.argmax, a, axis, keepdims)
+    return _position("argmax", reductions.argmax, a, axis, keepdims, dtype)
 
 
 @array_function(np.argmin, method="argmin")
-def argmin(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Any:
-    """Return the position of the first smallest element along an axis, or in the flat array."""
+def argmin(
+    a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False, dtype: Any = None
+) -> Any:
+    """Return the position of the first smallest element along an axis, or in the flat array.
+
+    `dtype`, the result's, is an argument of CuPy's.
+    """
     refuse_out("argmin", out)
-    return _position("argmin", reductions.argmin, a, axis, keepdims)
+    return _position("argmin", reductions.argmin, a, axis, keepdims, dtype)
 
 
 # ------------------------------------------------------------------------------------ truth values

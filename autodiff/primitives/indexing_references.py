@@ -188,7 +188,7 @@ def scatter(
 def last_writes(*indices: Any, sizes: Shape, mode: str, batch_axes: int) -> Any:
     """Return which writes of a scatter are in range and not overwritten by a later one."""
     shape = np.shape(indices[0])
-    target = np.broadcast_to(np.zeros_like(indices[0], shape=()), (*shape[:batch_axes], *sizes))
+    target = np.broadcast_to(np.zeros_like(indices[0], shape=(1,)), (*shape[:batch_axes], *sizes))
     axes = tuple(range(batch_axes, target.ndim))
     positions, inside = _writes(target, indices, axes, mode, batch_axes)
     kept = _not_overwritten(positions, target.shape)

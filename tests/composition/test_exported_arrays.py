@@ -51,6 +51,41 @@ def loss(x):
     return np.sum(np.tanh(x) ** 2)
 
 
+def _halved(x):
+    return x * 0.5
+
+
+@ad.custom_jvp
+def with_tangent(x):
+    return np.sin(x)
+
+
+with_tangent.defjvp(lambda primals, tangents: (np.sin(primals[0]), 2.0 * tangents[0]))
+
+
+@ad.custom_vjp
+def with_cotangent(x):
+    return np.sin(x)
+
+
+with_cotangent.defvjp(lambda x: (np.sin(x), x), lambda x, ct: (3.0 * ct,))
+
+
+@ad.custom_batching
+def with_batch(x):
+    return np.sin(x)
+
+
+with_batch.defbatch(lambda size, batched, x: (np.cos(x), True))
+
+doubled = ad.primitive(
+    "doubled_export",
+    lambda x: 2.0 * x,
+    doc="Twice the number.",
+    jvp=lambda t, out, x: 2.0 * t,
+    replace=True,
+)
+
 TRANSFORMATIONS = {
     "jit": lambda x: ad.jit(wave)(x),
     "keyword": lambda x: ad.jit(lambda *, x: wave(x))(x=x),
@@ -69,6 +104,28 @@ TRANSFORMATIONS = {
     "ggn_vp": lambda x: ad.ggn_vp(wave, loss, x, x),
     "checkpoint": lambda x: ad.checkpoint(wave)(x),
     "preaccumulate": lambda x: ad.preaccumulate(wave)(x),
+    "custom_jvp": lambda x: with_tangent(x),
+    "grad of custom_jvp": lambda x: ad.grad(lambda a, b: np.sum(a * with_tangent(b)))(HOST, x),
+    "custom_vjp": lambda x: with_cotangent(x),
+    "pytree of custom_vjp": lambda x: ad.vjp(with_cotangent, x)[1](x),
+    "custom_batching": lambda x: with_batch(x),
+    "scan": lambda x: ad.scan(lambda c, r: (c + r, c * r), 0.5, x),
+    "scan from": lambda x: ad.scan(lambda c, _: (c * 2.0, c), x, None, length=2),
+    "while": lambda x: ad.while_loop(lambda c: np.max(np.abs(c)) > 0.1, _halved, x),
+    "fori": lambda x: ad.fori_loop(0, 3, lambda i, c: c * 2.0, x),
+    "map": lambda x: ad.map(wave, x),
+    "associative_scan": lambda x: ad.associative_scan(lambda a, b: a * b, x),
+    "cond": lambda x: ad.cond(True, np.sin, np.cos, x),
+    "switch": lambda x: ad.switch(1, [np.sin, np.cos], x),
+    "custom_root": lambda x: ad.custom_root(
+        lambda y: 2.0 * y - 1.0, x, lambda f, y: y - f(y) / 2.0, lambda g, y: y / g(np.ones(3))
+    ),
+    "custom_linear_solve": lambda x: ad.custom_linear_solve(
+        lambda y: 2.0 * y, x, lambda matvec, b: b / 2.0
+    ),
+    "cg": lambda x: ad.cg(lambda y: 2.0 * y, x)[0],
+    "ad.primitive": lambda x: doubled(x),
+    "callback": lambda x: ad.pure_callback(_halved, HOST, x),
     "in a dictionary": lambda x: ad.grad(lambda p: loss(p["w"]))({"w": x}),
 }
 
@@ -106,7 +163,18 @@ def test_the_memory_is_shared_until_it_is_computed_on():
 
 @pytest.mark.parametrize("offer", [lambda x: Exporter(x, kind=2), OnGpu], ids=["DLPack", "CUDA"])
 def test_what_is_on_a_gpu_is_taken_as_cupys_array(gpu, offer):
-    for name in ("jit", "grad", "vmap", "jacrev", "in a dictionary"):
+    names = (
+        "jit",
+        "grad",
+        "vmap",
+        "jacrev",
+        "in a dictionary",
+        "custom_vjp",
+        "scan",
+        "while",
+        "cond",
+    )
+    for name in (*names, "custom_linear_solve", "ad.primitive"):
         found = ad.tree.leaves(TRANSFORMATIONS[name](offer(HOST)))
         for leaf, wanted in zip(found, ad.tree.leaves(TRANSFORMATIONS[name](HOST)), strict=True):
             assert type(leaf) is fake_cupy.ndarray
