@@ -82,10 +82,7 @@ class _Compiled:
             read.update(traced.graph.outputs)
             self.reads_axes = tuple(var in read for var in axis_inputs)
         with beside(leaves):
-            self.constants = tuple(
-                module.asarray(x) if module is not np and type(x) is np.ndarray else x
-                for x in traced.constants
-            )
+            self.constants = tuple([_constant(x, module) for x in traced.constants])
         self.is_open = is_traced(self.constants)
         self.has_effects = any(map(has_effect, traced.graph.eqns))
         self.program = Executable(traced.graph, compile_now=True, donated=donated)
@@ -103,6 +100,13 @@ class _Compiled:
         if not (self.has_effects or self.constants):
             self.direct = program.direct
         return pytree.unflatten(self.traced.out_tree, outputs)
+
+
+def _constant(value: Any, module: ModuleType) -> Any:
+    """Return a constant as a module's programs take it: arrays on the device, numbers as such."""
+    if module is np or type(value) is not np.ndarray:
+        return value
+    return module.asarray(value) if value.ndim else value[()]
 
 
 def _form(tree: Any) -> int | None:
@@ -223,7 +227,7 @@ class JittedFunction:
         if local.get() is not None:
             return
         compiled.entered_for = process_wide.cell_contents
-        if compiled.form is None or compiled.constants or compiled.has_effects:
+        if compiled.form is None or compiled.has_effects:
             return
         others = [other for other in self._entered if other is not compiled]
         self._entered = [compiled, *others][:MOST_ENTRIES]
@@ -233,7 +237,8 @@ class JittedFunction:
         first = by_python = MethodType(JittedFunction.__call__, self)
         for each in reversed(self._entered):
             if each.form is not None:
-                first = each.program.entry(each.kinds, each.form, first, guards) or first
+                entry = each.program.entry(each.kinds, each.constants, each.form, first, guards)
+                first = entry or first
         if first is not by_python:
             call = staticmethod(first)  # a function of Python's would be given `self`
             body = {"__slots__": (), "__call__": call, "__module__": __name__}

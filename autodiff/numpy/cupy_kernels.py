@@ -59,6 +59,8 @@ def _recorded(kernel: Any) -> Callable[..., Any] | None:
     for name, value in vars(sys.modules.get("cupyx.scipy.special", object)).items():
         if value is kernel and name in special.__all__:
             return getattr(special, name)
+        if value is kernel and isinstance(ufunc := getattr(np, name, None), np.ufunc):
+            return partial(_record_ufunc, ufunc)
     return None
 
 
@@ -158,7 +160,9 @@ def _recorded_by_text(kernel: Any, args: tuple[Any, ...]) -> Any:
     for p in kernel.in_params:
         dtype = p.dtype if p.dtype is not None else types[p.ctype]
         value = given[p.name]
-        value = convert(np.asarray(value) if type(value) in PYTHON_SCALARS else value, dtype)
+        if type(value) in PYTHON_SCALARS:
+            value = np.asarray(value).astype(dtype)[()]
+        value = convert(value, dtype)
         inputs[p.name] = Raw(np.ravel(value), dtype) if p.raw else Scalar(value, dtype)
     declared: dict[str, Scalar | np.dtype] = {}
     for k, p in enumerate(kernel.out_params):

@@ -87,18 +87,24 @@ class CudaFunction:
     def entry(
         self,
         arguments: Sequence[Argument],
+        constants: Sequence[Any],
         form: int,
         fallback: Callable[..., Any],
         guards: Guards,
-    ) -> Callable[..., Any]:
+    ) -> Callable[..., Any] | None:
         """Return a function of arguments of these types, for calls by anyone.
 
-        It does what `written_entry` of cuda_launcher.py says.
+        It does what `written_entry` of cuda_launcher.py says. None if a constant cannot be read
+        where it lies.
         """
         array = self._device.arrays.ndarray
-        numbers = frozenset(k for k, x in enumerate(arguments) if x.kind is not array)
+        kinds = [x.kind for x in arguments] + [type(x) for x in constants]
+        held = [x for x in constants if type(x) is array]
+        if not all(x.flags.c_contiguous and not self._device.pointer(x) % ALIGNMENT for x in held):
+            return None
+        numbers = frozenset(k for k, kind in enumerate(kinds) if kind is not array)
         launcher = self._launcher(numbers, True)
-        return written_entry(launcher, self._spec, arguments, form, fallback, guards)
+        return written_entry(launcher, self._spec, arguments, constants, form, fallback, guards)
 
     def _run_any(self, *operands: Any) -> list[Any]:
         """Run the kernel on operands of any kind; calls like this one are quicker from then on."""

@@ -180,19 +180,22 @@ def written_entry(
     launcher: Launcher,
     spec: KernelSpec,
     arguments: Sequence[Argument],
+    constants: Sequence[Any],
     form: int,
     fallback: Callable[..., Any],
     guards: Guards,
 ) -> Callable[..., Any]:
     """Return the function that launches on arguments of these types, and returns the outputs.
 
-    Calls with anything else, or while the guards do not hold, go to `fallback`. `form` is what is
-    returned (codegen/cpu_entry.py). Arrays must be aligned; numbers are those of the arguments that
-    are not arrays.
+    The kernel's operands are the arguments and, after them, the constants. Calls with anything
+    else, or while the guards do not hold, go to `fallback`. `form` is what is returned
+    (codegen/cpu_entry.py). Arrays must be aligned; numbers are what is no array.
     """
     names = _names(launcher, spec)
     array = launcher.device.arrays.ndarray
-    numbers = frozenset(k for k, x in enumerate(arguments) if x.kind is not array)
+    kinds = [x.kind for x in arguments] + [type(x) for x in constants]
+    numbers = frozenset(k for k, kind in enumerate(kinds) if kind is not array)
+    names |= {f"x{k}": x for k, x in enumerate(constants, len(arguments))}
     lines = _launch_lines(
         launcher, spec, numbers, names, aligned=True, form=form, given=tuple(arguments)
     )
@@ -203,6 +206,7 @@ def written_program(
     run: Callable[..., Sequence[Any]],
     device: Device,
     arguments: Sequence[Argument],
+    constants: Sequence[Any],
     form: int,
     fallback: Callable[..., Any],
     guards: Guards,
@@ -214,6 +218,9 @@ def written_program(
         is_array = argument.kind is device.arrays.ndarray
         names[f"number{k}"] = argument.dtype.type
         operands.append(f"x{k}" if is_array else f"number{k}(x{k})")
+    for k, constant in enumerate(constants, len(arguments)):
+        names[f"x{k}"] = constant
+        operands.append(f"x{k}")
     call = f"program({', '.join(operands)})"
     result = f"{call}[0]" if form == ALONE else call if form == LIST else f"tuple({call})"
     lines = [
@@ -310,7 +317,7 @@ def _launch_lines(
     for slot, operand, offset in launcher.operands:
         inside.append(f"values[{slot}] = p{operand}" + (f" + {offset}" if offset else ""))
     for slot, operand in launcher.numbers:
-        kind = given[operand].kind if given else None
+        kind = given[operand].kind if operand < len(given) else None
         written = _WRITTEN.get((kind, spec.operand_types[operand])) if kind is not None else None
         if written is None:
             ready.append(f"n{operand} = bits_of(asarray(x{operand}).astype(type{operand}))")

@@ -113,21 +113,26 @@ class Executable:
         return program.run if program is not None and program.is_kernels else None
 
     def entry(
-        self, kinds: Sequence[type], form: int, fallback: Callable[..., Any], guards: Guards
+        self,
+        kinds: Sequence[type],
+        constants: Sequence[Any],
+        form: int,
+        fallback: Callable[..., Any],
+        guards: Guards,
     ) -> Callable[..., Any] | None:
         """Return a function of arrays that runs the graph with little or nothing of Python between.
 
         There is one on NumPy if the graph has become a single kernel that does not take long, and
         on a GPU if it has become kernels. Calls with other arguments, or while the guards do not
-        hold, go to `fallback`. `kinds` are the classes of the arguments, `form` is what is returned
-        (codegen/cpu_entry.py).
+        hold, go to `fallback`. `kinds` are the classes of the arguments, after which the graph gets
+        `constants`; `form` is what is returned (codegen/cpu_entry.py).
         """
         if len(self._programs) != 1:
             return None
         ((module, _), program) = next(iter(self._programs.items()))
         avals = [var.aval for var in self._graph.inputs]
         if module is np:
-            if not isinstance(program.kernel, KernelFunction):
+            if constants or not isinstance(program.kernel, KernelFunction):
                 return None
             arguments = [ArrayType(aval.dtype, aval.shape) for aval in avals]
             return program.kernel.entry(arguments, form, fallback, guards)
@@ -135,11 +140,12 @@ class Executable:
         if device is None or not program.is_kernels:
             return None
         given = [
-            Argument(kind, aval.dtype, aval.shape) for kind, aval in zip(kinds, avals, strict=True)
+            Argument(kind, aval.dtype, aval.shape)
+            for kind, aval in zip(kinds, avals[: len(kinds)], strict=True)
         ]
         if isinstance(program.kernel, CudaFunction):
-            return program.kernel.entry(given, form, fallback, guards)
-        return written_program(program.run, device, given, form, fallback, guards)
+            return program.kernel.entry(given, constants, form, fallback, guards)
+        return written_program(program.run, device, given, constants, form, fallback, guards)
 
     def _next_program(self, module: ModuleType, gpu: int | None) -> _Program:
         values = settings()

@@ -339,3 +339,20 @@ def test_arguments_on_several_gpus_are_refused(cupy):
     assert fix.startswith("To fix: copy one of them: with cupy.cuda.Device(i): x = cupy.asarray(x)")
     with pytest.raises(ValueError, match="grad: the arguments must be on one GPU"):
         ad.grad(lambda x, y: np.sum(x * y))(first, second)
+
+
+def test_constants_are_part_of_a_direct_call(cupy, emulation):
+    on_gpu, turned = cupy.asarray(X[0]), cupy.asarray(X).T
+    number = np.array(2.5)
+    for f, wanted in (
+        (lambda x: x * on_gpu + number, X * X[0] + 2.5),
+        (lambda x: (x * on_gpu, np.sum(x, axis=0) * number), (X * X[0], X.sum(axis=0) * 2.5)),
+        (lambda x: np.sin(x) * turned.T, np.sin(X) * X),
+    ):
+        program = ad.jit(f)
+        for _ in range(3):
+            emulation.launches.clear()
+            found = program(cupy.asarray(X))
+        assert {launch.name for launch in emulation.launches} == {"kernel"}
+        for x, y in zip(tree.leaves(found), tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(x.get(), y, rtol=1e-14)
