@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from itertools import zip_longest
+from operator import is_
 from types import MethodType, ModuleType
 from typing import Any
 
@@ -36,7 +37,7 @@ from autodiff.ir.held import has_effect
 from autodiff.ir.primitive import primitives
 from autodiff.runtime.devices import beside
 from autodiff.runtime.executor import Executable, executable
-from autodiff.runtime.kernel_calls import Guards
+from autodiff.runtime.kernel_calls import Entry, Guards
 
 
 class _Compiled:
@@ -46,9 +47,9 @@ class _Compiled:
     The inputs after the arguments are the positions along the named axes in force, of which
     `reads_axes` tells the ones that matter. `has_effects`: if it is run while a function is traced,
     its effects belong to that. `direct` computes the outputs from NumPy's arrays; it is known after
-    the first run, of what is kernels alone. `kinds` are the classes of the arguments, if each is an
-    array or a number. `entered_for`: the settings for which it was put among the function's
-    entries.
+    the first run, of what is kernels alone. `kinds` are the classes of the arguments' leaves and
+    `structure` is how they are arranged, None where each argument is one. `entered_for`: the
+    settings for which it was put among the function's entries.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class _Compiled:
         "module",
         "program",
         "reads_axes",
+        "structure",
         "traced",
     )
 
@@ -72,8 +74,10 @@ class _Compiled:
         donated: frozenset[int],
         axis_inputs: Sequence[Var],
         leaves: Sequence[Any],
+        structure: Any,
     ) -> None:
         self.traced = traced
+        self.structure = structure
         self.module = module
         self.kinds = tuple(map(type, leaves))
         self.reads_axes: tuple[bool, ...] = ()
@@ -210,7 +214,6 @@ class JittedFunction:
         if (
             compiled.module is not np
             and compiled.entered_for is not process_wide.cell_contents
-            and len(leaves) == len(args)
             and not (self._has_static or kwargs or axes)
         ):
             self._enter(compiled)
@@ -227,7 +230,7 @@ class JittedFunction:
         if local.get() is not None:
             return
         compiled.entered_for = process_wide.cell_contents
-        if compiled.form is None or compiled.has_effects:
+        if compiled.has_effects:
             return
         others = [other for other in self._entered if other is not compiled]
         self._entered = [compiled, *others][:MOST_ENTRIES]
@@ -236,9 +239,17 @@ class JittedFunction:
         )
         first = by_python = MethodType(JittedFunction.__call__, self)
         for each in reversed(self._entered):
-            if each.form is not None:
-                entry = each.program.entry(each.kinds, each.constants, each.form, first, guards)
-                first = entry or first
+            if each.form is not None or each.module is not np:
+                entry = Entry(
+                    each.kinds,
+                    each.structure,
+                    each.constants,
+                    each.form,
+                    partial(pytree.unflatten, each.traced.out_tree),
+                    first,
+                    guards,
+                )
+                first = each.program.entry(entry) or first
         if first is not by_python:
             call = staticmethod(first)  # a function of Python's would be given `self`
             body = {"__slots__": (), "__call__": call, "__module__": __name__}
@@ -319,7 +330,9 @@ class JittedFunction:
         module = common_module(leaves)
         donated = self._donated_leaves(args, positions, count)
         axis_inputs = traced.graph.inputs[len(leaves) :][: len(axes)]
-        compiled = _Compiled(traced, module, donated, axis_inputs, leaves)
+        are_leaves = len(leaves) == len(args) and all(map(is_, leaves, args))
+        structure = None if are_leaves else tree
+        compiled = _Compiled(traced, module, donated, axis_inputs, leaves, structure)
         self._traces += 1
         if self._traces == settings().retrace_notice + 1:
             warnings.warn(self._difference(key), RuntimeWarning, stacklevel=3)

@@ -20,17 +20,17 @@ from autodiff.base.garbage import seldom_collected
 from autodiff.base.settings import settings
 from autodiff.codegen.cuda_kernels import emit_kernel, program_text, stages_of
 from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.ir.avals import ArrayType
 from autodiff.runtime.cpu_kernels import kernel_function
 from autodiff.runtime.cuda_device import Device, Program, compiled_program
 from autodiff.runtime.cuda_launcher import (
     ALIGNMENT,
-    Argument,
     KernelsFailedError,
     Launcher,
     written_call,
     written_entry,
 )
-from autodiff.runtime.kernel_calls import Guards
+from autodiff.runtime.kernel_calls import Entry
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.stages import Stage
 from autodiff.schedule.target import cuda_target
@@ -84,27 +84,19 @@ class CudaFunction:
 
     __call__ = call
 
-    def entry(
-        self,
-        arguments: Sequence[Argument],
-        constants: Sequence[Any],
-        form: int,
-        fallback: Callable[..., Any],
-        guards: Guards,
-    ) -> Callable[..., Any] | None:
+    def entry(self, entry: Entry, avals: Sequence[ArrayType]) -> Callable[..., Any] | None:
         """Return a function of arguments of these types, for calls by anyone.
 
         It does what `written_entry` of cuda_launcher.py says. None if a constant cannot be read
         where it lies.
         """
         array = self._device.arrays.ndarray
-        kinds = [x.kind for x in arguments] + [type(x) for x in constants]
-        held = [x for x in constants if type(x) is array]
+        kinds = [*entry.kinds, *map(type, entry.constants)]
+        held = [x for x in entry.constants if type(x) is array]
         if not all(x.flags.c_contiguous and not self._device.pointer(x) % ALIGNMENT for x in held):
             return None
         numbers = frozenset(k for k, kind in enumerate(kinds) if kind is not array)
-        launcher = self._launcher(numbers, True)
-        return written_entry(launcher, self._spec, arguments, constants, form, fallback, guards)
+        return written_entry(self._launcher(numbers, True), self._spec, entry, avals)
 
     def _run_any(self, *operands: Any) -> list[Any]:
         """Run the kernel on operands of any kind; calls like this one are quicker from then on."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import prod
 from threading import Lock
@@ -23,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from autodiff.codegen.cpu_entry import ALONE, LIST
+from autodiff.base.pytree import flatten
+from autodiff.codegen.cpu_entry import ALONE, LIST, TUPLE
 from autodiff.codegen.cuda_launch import (
     Counters,
     CudaKernel,
@@ -34,27 +34,19 @@ from autodiff.codegen.cuda_launch import (
     OutputPointer,
     Scratch,
 )
+from autodiff.ir.avals import ArrayType
 from autodiff.runtime.cuda_device import Device, Function
-from autodiff.runtime.kernel_calls import Guards
+from autodiff.runtime.kernel_calls import Entry
 from autodiff.schedule.kernel_spec import KernelSpec
 
 #: Bytes at whose multiples arrays must begin to be read by lanes.
 ALIGNMENT = 16
 
 #: Numbers of Python that are written as parameters as they are: their type and the operand's.
-_WRITTEN: dict[tuple[type, np.dtype], Any] = {
+_WRITTEN: dict[tuple[type | None, np.dtype], Any] = {
     (float, np.dtype(np.float64)): ctypes.c_double,
     (float, np.dtype(np.float32)): ctypes.c_float,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """What an entry must be called with: an array of this type, or a number of a Python type."""
-
-    kind: type
-    dtype: np.dtype
-    shape: tuple[int, ...]
 
 
 class KernelsFailedError(Exception):
@@ -170,107 +162,93 @@ def written_call(
     lines = [
         f"def run({parameters}):",
         f"    if {' and '.join(conditions) or 'True'}:",
-        *_launch_lines(launcher, spec, numbers, names, aligned=aligned, form=LIST, given=()),
+        *_launch_lines(launcher, spec, numbers, names, aligned=aligned),
         f"    return otherwise({parameters})",
     ]
     return _made(lines, names | {"otherwise": otherwise})
 
 
 def written_entry(
-    launcher: Launcher,
-    spec: KernelSpec,
-    arguments: Sequence[Argument],
-    constants: Sequence[Any],
-    form: int,
-    fallback: Callable[..., Any],
-    guards: Guards,
+    launcher: Launcher, spec: KernelSpec, entry: Entry, avals: Sequence[ArrayType]
 ) -> Callable[..., Any]:
-    """Return the function that launches on arguments of these types, and returns the outputs.
+    """Return the function that launches on arguments of types `avals`, and returns the outputs.
 
-    The kernel's operands are the arguments and, after them, the constants. Calls with anything
-    else, or while the guards do not hold, go to `fallback`. `form` is what is returned
-    (codegen/cpu_entry.py). Arrays must be aligned; numbers are what is no array.
+    The kernel's operands are the arguments' leaves and, after them, the constants. Arrays must be
+    aligned; numbers are what is no array. What else it does is what `Entry` says.
     """
     names = _names(launcher, spec)
     array = launcher.device.arrays.ndarray
-    kinds = [x.kind for x in arguments] + [type(x) for x in constants]
+    kinds = [*entry.kinds, *map(type, entry.constants)]
     numbers = frozenset(k for k, kind in enumerate(kinds) if kind is not array)
-    names |= {f"x{k}": x for k, x in enumerate(constants, len(arguments))}
-    lines = _launch_lines(
-        launcher, spec, numbers, names, aligned=True, form=form, given=tuple(arguments)
-    )
-    return _entry(launcher.device, arguments, lines, fallback, guards, names)
+    lines = _launch_lines(launcher, spec, numbers, names, aligned=True, entry=entry)
+    return _entry(launcher.device, entry, avals, lines, names)
 
 
 def written_program(
-    run: Callable[..., Sequence[Any]],
-    device: Device,
-    arguments: Sequence[Argument],
-    constants: Sequence[Any],
-    form: int,
-    fallback: Callable[..., Any],
-    guards: Guards,
+    run: Callable[..., Sequence[Any]], device: Device, entry: Entry, avals: Sequence[ArrayType]
 ) -> Callable[..., Any]:
-    """Return the function that runs a program on arguments of these types; others as above."""
+    """Return the function that runs a program on arguments of types `avals`."""
     names: dict[str, Any] = {"program": run, "failed": KernelsFailedError}
     operands = []
-    for k, argument in enumerate(arguments):
-        is_array = argument.kind is device.arrays.ndarray
-        names[f"number{k}"] = argument.dtype.type
-        operands.append(f"x{k}" if is_array else f"number{k}(x{k})")
-    for k, constant in enumerate(constants, len(arguments)):
-        names[f"x{k}"] = constant
-        operands.append(f"x{k}")
+    for k, kind in enumerate(entry.kinds):
+        names[f"number{k}"] = avals[k].dtype.type
+        operands.append(f"x{k}" if kind is device.arrays.ndarray else f"number{k}(x{k})")
+    operands += [f"x{k}" for k in range(len(entry.kinds), len(avals))]
     call = f"program({', '.join(operands)})"
-    result = f"{call}[0]" if form == ALONE else call if form == LIST else f"tuple({call})"
+    result = {ALONE: f"{call}[0]", TUPLE: f"tuple({call})", None: f"rebuilt({call})"}
     lines = [
         "        try:",
-        f"            return {result}",
+        f"            return {result[entry.form]}",
         "        except failed:",
         "            pass  # the fallback knows what to do without kernels",
     ]
-    return _entry(device, arguments, lines, fallback, guards, names)
+    return _entry(device, entry, avals, lines, names)
 
 
 def _entry(
     device: Device,
-    arguments: Sequence[Argument],
+    entry: Entry,
+    avals: Sequence[ArrayType],
     lines: Sequence[str],
-    fallback: Callable[..., Any],
-    guards: Guards,
     names: dict[str, Any],
 ) -> Callable[..., Any]:
-    """Return a function of what follows once arguments and guards are right."""
-    access = device.access
+    """Return a function of what follows once arguments and guards are right.
+
+    Arguments that are leaves are its parameters; a tree of others is flattened first.
+    """
+    access, array, count = device.access, device.arrays.ndarray, len(entry.kinds)
     names |= access.names
-    names |= {"array": device.arrays.ndarray, "absent": object(), "otherwise": fallback}
+    names |= {"array": array, "otherwise": entry.fallback, "rebuilt": entry.rebuilt}
+    names |= {f"x{k}": x for k, x in enumerate(entry.constants, count)}
     conditions = []
-    for k, argument in enumerate(arguments):
-        names |= {f"kind{k}": argument.kind, f"dtype{k}": argument.dtype}
+    for k, (kind, aval) in enumerate(zip(entry.kinds, avals[:count], strict=True)):
+        names |= {f"kind{k}": kind, f"dtype{k}": aval.dtype, f"given{k}": aval.shape}
         conditions.append(f"type(x{k}) is kind{k}")
-        if argument.kind is device.arrays.ndarray:
-            names[f"given{k}"] = argument.shape
+        if kind is array:
             conditions += [f"x{k}.dtype is dtype{k}", f"x{k}.shape == given{k}"]
             conditions += [access.in_order.format(x=f"x{k}"), access.is_here.format(x=f"x{k}")]
-    for i, (variable, value) in enumerate(guards.variables):
+    for i, (variable, value) in enumerate(entry.guards.variables):
         names |= {f"variable{i}": variable.get, f"held{i}": value}
         conditions.append(f"variable{i}() is held{i}")
-    for i, (cell, value) in enumerate(guards.cells):
+    for i, (cell, value) in enumerate(entry.guards.cells):
         names |= {f"cell{i}": cell, f"content{i}": value}
         conditions.append(f"cell{i}.cell_contents is content{i}")
-    conditions += [access.is_current, "not others", "not named"]
-    defaults = ", ".join([f"x{k}=absent" for k in range(len(arguments))])
-    given = ", ".join([f"x{k}" for k in range(len(arguments))])
-    return _made(
-        [
-            f"def run({defaults}{', /, ' if arguments else ''}*others, **named):",
-            f"    if {' and '.join(conditions)}:",
-            *lines,
-            f"    given = [x for x in ({given}{',' if arguments else ''}) if x is not absent]",
-            "    return otherwise(*given, *others, **named)",
-        ],
-        names,
-    )
+    conditions += [access.is_current, "not named"]
+    leaves = "".join([f"x{k}, " for k in range(count)])
+    if entry.structure is None:
+        names["absent"] = object()
+        parameters = "".join([f"x{k}=absent, " for k in range(count)])
+        head = [f"def run({parameters}/, *others, **named):"]
+        conditions.append("not others")
+        tail = [f"    given = [x for x in ({leaves}) if x is not absent]"]
+        tail.append("    return otherwise(*given, *others, **named)")
+    else:
+        names |= {"flatten": flatten, "structure": entry.structure}
+        head = ["def run(*given, **named):", "    leaves, tree = flatten(given)"]
+        head.append(f"    {leaves} = leaves if tree == structure else absent")
+        names["absent"] = (None,) * count
+        tail = ["    return otherwise(*given, **named)"]
+    return _made([*head, f"    if {' and '.join(conditions)}:", *lines, *tail], names)
 
 
 def _names(launcher: Launcher, spec: KernelSpec) -> dict[str, Any]:
@@ -299,10 +277,12 @@ def _launch_lines(
     names: dict[str, Any],
     *,
     aligned: bool,
-    form: int,
-    given: tuple[Argument, ...],
+    entry: Entry | None = None,
 ) -> list[str]:
-    """Return the lines that make the outputs, launch on operands `x0`, `x1`, .. and return."""
+    """Return the lines that make the outputs, launch on operands `x0`, `x1`, .. and return.
+
+    They return the list of the outputs where there is no entry that says otherwise.
+    """
     access = launcher.device.access
     before, inside, addresses = [], [], []
     for k in range(len(spec.stores)):
@@ -317,8 +297,9 @@ def _launch_lines(
     for slot, operand, offset in launcher.operands:
         inside.append(f"values[{slot}] = p{operand}" + (f" + {offset}" if offset else ""))
     for slot, operand in launcher.numbers:
-        kind = given[operand].kind if operand < len(given) else None
-        written = _WRITTEN.get((kind, spec.operand_types[operand])) if kind is not None else None
+        kinds = entry.kinds if entry is not None else ()
+        kind = kinds[operand] if operand < len(kinds) else None
+        written = _WRITTEN.get((kind, spec.operand_types[operand]))
         if written is None:
             ready.append(f"n{operand} = bits_of(asarray(x{operand}).astype(type{operand}))")
             inside.append(f"values[{slot}:{slot + 2}] = n{operand}")
@@ -335,13 +316,19 @@ def _launch_lines(
         names |= {f"known{slot}": known, f"zeros{slot}": partial(launcher.zeros, known, count)}
         inside.append(f"values[{slot}] = known{slot}.get(stream) or zeros{slot}(stream)")
     results = ", ".join(f"y{k}" for k in range(len(spec.stores)))
-    results = results if form == ALONE else f"[{results}]" if form == LIST else f"({results},)"
+    form = LIST if entry is None else entry.form
+    result = {
+        ALONE: results,
+        LIST: f"[{results}]",
+        TUPLE: f"({results},)",
+        None: f"rebuilt([{results}])",
+    }
     lines = [
         *ready,
         "with lock:",
         *[f"    {line}" for line in inside],
         "    start(stream)",
-        f"return {results}",
+        f"return {result[form]}",
     ]
     if aligned:
         condition = f"if not ({' | '.join(addresses)}) & {ALIGNMENT - 1}:"

@@ -29,9 +29,9 @@ from autodiff.passes.pipeline import simplify
 from autodiff.runtime.backends import Backend, backend_of, current_device
 from autodiff.runtime.cpu_kernels import KernelFunction
 from autodiff.runtime.cuda_functions import CudaFunction
-from autodiff.runtime.cuda_launcher import Argument, KernelsFailedError, written_program
+from autodiff.runtime.cuda_launcher import KernelsFailedError, written_program
 from autodiff.runtime.dump import dump
-from autodiff.runtime.kernel_calls import ArrayType, Guards
+from autodiff.runtime.kernel_calls import ArrayType, Entry
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.reuse import with_reuse
@@ -112,40 +112,30 @@ class Executable:
         program = self._programs.get((np, None))
         return program.run if program is not None and program.is_kernels else None
 
-    def entry(
-        self,
-        kinds: Sequence[type],
-        constants: Sequence[Any],
-        form: int,
-        fallback: Callable[..., Any],
-        guards: Guards,
-    ) -> Callable[..., Any] | None:
+    def entry(self, entry: Entry) -> Callable[..., Any] | None:
         """Return a function of arrays that runs the graph with little or nothing of Python between.
 
-        There is one on NumPy if the graph has become a single kernel that does not take long, and
-        on a GPU if it has become kernels. Calls with other arguments, or while the guards do not
-        hold, go to `fallback`. `kinds` are the classes of the arguments, after which the graph gets
-        `constants`; `form` is what is returned (codegen/cpu_entry.py).
+        There is one on NumPy if the graph has become a single kernel that does not take long, of
+        arguments that are arrays, and on a GPU if it has become kernels.
         """
         if len(self._programs) != 1:
             return None
         ((module, _), program) = next(iter(self._programs.items()))
         avals = [var.aval for var in self._graph.inputs]
         if module is np:
-            if constants or not isinstance(program.kernel, KernelFunction):
+            kernel = program.kernel
+            if entry.form is None or entry.structure is not None or entry.constants:
+                return None
+            if not isinstance(kernel, KernelFunction):
                 return None
             arguments = [ArrayType(aval.dtype, aval.shape) for aval in avals]
-            return program.kernel.entry(arguments, form, fallback, guards)
+            return kernel.entry(arguments, entry.form, entry.fallback, entry.guards)
         device = current_device(module)
         if device is None or not program.is_kernels:
             return None
-        given = [
-            Argument(kind, aval.dtype, aval.shape)
-            for kind, aval in zip(kinds, avals[: len(kinds)], strict=True)
-        ]
         if isinstance(program.kernel, CudaFunction):
-            return program.kernel.entry(given, constants, form, fallback, guards)
-        return written_program(program.run, device, given, constants, form, fallback, guards)
+            return program.kernel.entry(entry, avals)
+        return written_program(program.run, device, entry, avals)
 
     def _next_program(self, module: ModuleType, gpu: int | None) -> _Program:
         values = settings()

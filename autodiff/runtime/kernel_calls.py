@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -84,6 +84,29 @@ class Guards:
         return all(variable.get() is value for variable, value in self.variables) and all(
             cell.cell_contents is value for cell, value in self.cells
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """How a program is entered: what it is called with, and what it returns.
+
+    Args:
+        kinds: the classes of the arguments' leaves.
+        structure: the structure of the tuple of arguments; None where each of them is a leaf.
+        constants: what the program gets after these.
+        form: what a call returns, as in `Signature`; None where it is `rebuilt`.
+        rebuilt: from the list of the outputs to what a call returns.
+        fallback: is called as the entry is, where the arguments or the guards are otherwise.
+        guards: when the program may be run.
+    """
+
+    kinds: tuple[type, ...]
+    structure: Any
+    constants: tuple[Any, ...]
+    form: int | None
+    rebuilt: Callable[[Sequence[Any]], Any]
+    fallback: Callable[..., Any]
+    guards: Guards
 
 
 def kernel_call(

@@ -356,3 +356,39 @@ def test_constants_are_part_of_a_direct_call(cupy, emulation):
         assert {launch.name for launch in emulation.launches} == {"kernel"}
         for x, y in zip(tree.leaves(found), tree.leaves(wanted), strict=True):
             np.testing.assert_allclose(x.get(), y, rtol=1e-14)
+
+
+def test_trees_are_arguments_and_results_of_direct_calls(cupy, emulation):
+    def step(params, slopes, rate):
+        return {name: w - rate * slopes[name] for name, w in params.items()}, rate
+
+    program = ad.jit(lambda params, slopes, rate: step(params, slopes, rate)[0])
+    host = {"w": X, "rest": {"b": X[0], "none": None}}
+    flat = {"w": X, "b": X[0]}
+    for _ in range(4):
+        emulation.launches.clear()
+        found = program(*[tree.map(cupy.asarray, flat)] * 2, 0.25)
+        assert {launch.name for launch in emulation.launches} == {"kernel"}
+        assert sorted(found) == ["b", "w"]
+        np.testing.assert_allclose(found["w"].get(), 0.75 * X, rtol=1e-14)
+        np.testing.assert_allclose(found["b"].get(), 0.75 * X[0], rtol=1e-14)
+    nested = ad.jit(lambda p: {"w": p["w"] * 2.0, "rest": p["rest"]})
+    for _ in range(3):
+        found = nested(tree.map(cupy.asarray, host))
+        assert found["rest"]["none"] is None
+        np.testing.assert_array_equal(found["w"].get(), 2.0 * X)
+    with pytest.raises(TypeError, match="every leaf"):
+        nested({"w": "text", "rest": {}})
+    with pytest.raises(KeyError):
+        nested({"v": cupy.asarray(X)})
+
+
+def test_calls_with_too_few_or_too_many_arguments_fail_as_the_function_does(cupy):
+    program = ad.jit(lambda x, y: x * y)
+    x = cupy.asarray(X)
+    for _ in range(3):
+        program(x, x)
+    for args, named in (((x,), {}), ((x, x, x), {}), ((x, x), {"z": x}), ((), {})):
+        with pytest.raises(TypeError, match="argument"):
+            program(*args, **named)
+    np.testing.assert_array_equal(program(x, y=x).get(), X * X)
