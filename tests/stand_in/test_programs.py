@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import autodiff as ad
 import autodiff.numpy as anp
 from autodiff import tree
-from autodiff.runtime import backends, nvrtc
+from autodiff.runtime import backends, cupy_device, nvrtc
 
 X = np.random.default_rng(0).normal(size=(6, 8))
 
@@ -392,3 +393,35 @@ def test_calls_with_too_few_or_too_many_arguments_fail_as_the_function_does(cupy
         with pytest.raises(TypeError, match="argument"):
             program(*args, **named)
     np.testing.assert_array_equal(program(x, y=x).get(), X * X)
+
+
+def test_where_the_driver_is_not_offered_cupys_functions_launch(cupy, emulation, monkeypatch):
+    monkeypatch.setattr(cupy_device, "_driver_launch", lambda: None)
+    device = cupy_device.CupyDevice(cupy, 0)
+    monkeypatch.setattr(backends, "_gpu", lambda module, index: device)
+    for name in ("elementwise", "rows", "several kernels", "grad"):
+        program = ad.jit(PROGRAMS[name])
+        stream = cupy.cuda.Stream()
+        for _ in range(3):
+            emulation.launches.clear()
+            with stream:
+                found = program(cupy.asarray(X))
+            assert {launch.stream for launch in emulation.launches} == {stream.ptr}
+            np.testing.assert_allclose(found.get(), PROGRAMS[name](X), rtol=1e-12, atol=1e-14)
+    number = ad.jit(lambda rate, x: rate * x)(0.75, cupy.asarray(X.astype(np.float32)))
+    np.testing.assert_array_equal(number.get(), np.float32(0.75) * X.astype(np.float32))
+
+
+def test_threads_call_one_function(cupy):
+    program = ad.jit(lambda x, rate: np.sum(x, axis=1) * rate)
+    program(cupy.asarray(X), 1.0)
+
+    def run(k):
+        with cupy.cuda.Device(k % 2), cupy.cuda.Stream():
+            x = cupy.asarray(X + k)
+            return [program(x, float(i)).get() for i in range(20)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for k, found in enumerate(pool.map(run, range(8))):
+            for i, y in enumerate(found):
+                np.testing.assert_allclose(y, (X + k).sum(axis=1) * i, rtol=1e-13)
