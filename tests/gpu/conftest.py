@@ -17,14 +17,6 @@ from tests.emulator.device import emulated
 from tests.stand_in.emulation import emulated_compiler
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--gpu") != "stand-in":
-        return
-    left_out = [item for item in items if item.get_closest_marker("libraries") is not None]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
-
-
 @pytest.fixture
 def gpu(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
     """CuPy, or its stand-in; `--gpu card` ends the run where there is no card."""

@@ -78,7 +78,6 @@ def test_a_gradient_that_is_not_jitted(gpu):
         np.testing.assert_allclose(found.get(), ad.grad(loss)(x), rtol=1e-12)
 
 
-@pytest.mark.libraries
 def test_a_step_of_training_between_products_of_matrices(gpu):
     random = np.random.default_rng(0)
     x, y = random.normal(size=(16, 5)), random.normal(size=(16, 3))

@@ -12,6 +12,7 @@ import ctypes
 import mmap
 import os
 import platform
+import re
 import struct
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,10 @@ DRIVER = "libcuda.so.1"
 RUNTIME = "cupy_backends.cuda.api.runtime"
 COMPILED = ("cupy.cuda.cub", "cupy.cuda.thrust", "cupy.random._generator_api")
 
-_OPTIONS = ("-xc", "-std=gnu11", "-fPIC", "-O1", "-fvisibility=hidden", f"-Wl,-soname,{DRIVER}")
+#: The module that is linked to cuBLAS.
+CUBLAS = "cupy_backends.cuda.libs.cublas"
+
+_LANGUAGE = ("-xc", "-std=gnu11", "-fPIC", "-O1", "-fvisibility=hidden")
 
 #: In machine code of x86-64: `mov rax, address; jmp rax`.
 _JUMP = struct.Struct("<2sQ2s")
@@ -58,7 +62,7 @@ def install() -> ctypes.CDLL:
         raise RuntimeError("install: CuPy must not have been imported before.")
     os.environ |= {"CUPY_ACCELERATORS": "", "CUPY_CACHE_IN_MEMORY": "1"}
     source = (HERE / "cuda_stand_in.c").read_text(encoding="utf-8")
-    library = load(build_library(source, _OPTIONS), ctypes.RTLD_GLOBAL)
+    library = load(build_library(source, (*_LANGUAGE, f"-Wl,-soname,{DRIVER}")), ctypes.RTLD_GLOBAL)
     for module in (RUNTIME, *COMPILED):
         path = _file_of(module)
         functions = dict(_functions(path.read_bytes()))
@@ -70,7 +74,23 @@ def install() -> ctypes.CDLL:
             if name.startswith("cuda"):
                 is_there = module == RUNTIME and hasattr(library, name)
                 _redirect(base + offset, _address(library[name if is_there else otherwise]))
+    _install_cublas()
     return library
+
+
+def _install_cublas() -> None:
+    """Load what takes the place of cuBLAS, with each name that CuPy's module asks for."""
+    elf = _file_of(CUBLAS).read_bytes()
+    soname = re.findall(rb"libcublas\.so\.\d+", elf)[0].decode()
+    wanted = {name for name in _undefined(elf) if name.startswith("cublas")}
+    source = (HERE / "cublas_stand_in.c").read_text(encoding="utf-8")
+    given = set(re.findall(r"\b(cublas\w+)\(", source))
+    for letter in "SDCZ":
+        given |= {f"cublas{letter}{name}" for name in re.findall(r"cublas##letter##(\w+)", source)}
+    given |= set(re.findall(r"^DOT\((\w+)", source, re.MULTILINE))
+    source += "".join(f"ABSENT({name})\n" for name in sorted(wanted - given))
+    options = (*_LANGUAGE, f"-Wl,-soname,{soname}")
+    load(build_library(source, options), ctypes.RTLD_GLOBAL)
 
 
 def _file_of(module: str) -> Path:
@@ -82,24 +102,40 @@ def _file_of(module: str) -> Path:
     raise RuntimeError(f"install: CuPy must have a compiled module {module}.")
 
 
+_SHT_SYMTAB, _SHT_DYNSYM, _STT_FUNC = 2, 11, 2
+
+
 def _functions(elf: bytes) -> Iterator[tuple[str, int]]:
-    """Yield name and offset of the functions of a library, from its table of symbols.
+    """Yield name and offset of the functions of a library that a jump fits into."""
+    for name, what, section, value, length in _symbols(elf, _SHT_SYMTAB):
+        if section and what & 15 == _STT_FUNC and length >= _JUMP.size:
+            yield name, value
+
+
+def _undefined(elf: bytes) -> Iterator[str]:
+    """Yield the names that a library wants of others."""
+    for name, _, section, _, _ in _symbols(elf, _SHT_DYNSYM):
+        if not section:
+            yield name
+
+
+def _symbols(elf: bytes, table: int) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield name, type, section, value and length of the symbols in one of a library's tables.
 
     The tables are those of System V's application binary interface, chapter 4: 64-bit, little end
     first.
     """
-    (table,) = struct.unpack_from("<Q", elf, 40)
+    (begin,) = struct.unpack_from("<Q", elf, 40)
     (count,) = struct.unpack_from("<H", elf, 60)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, table + 64 * i) for i in range(count)]
+    sections = [struct.unpack_from("<IIQQQQIIQQ", elf, begin + 64 * i) for i in range(count)]
     for _, kind, _, _, start, size, names, _, _, _ in sections:
-        if kind != 2:  # SHT_SYMTAB
+        if kind != table:
             continue
         text = sections[names][4]
         for at in range(start, start + size, 24):
-            name, what, _, _, value, length = struct.unpack_from("<IBBHQQ", elf, at)
-            if what & 15 == 2 and length >= _JUMP.size:  # STT_FUNC
-                begin = text + name
-                yield elf[begin : elf.index(b"\0", begin)].decode(), value
+            name, what, _, section, value, length = struct.unpack_from("<IBBHQQ", elf, at)
+            word = elf[text + name : elf.index(b"\0", text + name)].decode()
+            yield word, what, section, value, length
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

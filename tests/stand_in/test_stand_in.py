@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -116,3 +118,34 @@ def test_accelerators_that_are_compiled_kernels_are_not_used(cupy):
     assert cupy._core.get_routine_accelerators() == []
     assert cupy._core.get_reduction_accelerators() == []
     assert "cupy.cuda.cub" in COMPILED
+
+
+PRODUCTS = {
+    "matrices": (lambda m, x, y: m.dot(x, y.T)),
+    "matmul": (lambda m, x, y: m.matmul(x.T, y)),
+    "of a view": (lambda m, x, y: x[:, ::2] @ y[:, ::2].T),
+    "batches": (lambda m, x, y: m.matmul(m.stack([x, y]), m.stack([y.T, x.T]))),
+    "a vector": (lambda m, x, y: x @ y[0]),
+    "vectors": (lambda m, x, y: m.dot(x[0], y[1])),
+    "vdot": (lambda m, x, y: m.vdot(x, y)),
+    "tensordot": (lambda m, x, y: m.tensordot(x, y, axes=2)),
+    "einsum": (lambda m, x, y: m.einsum("ij,kj->ik", x, y)),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "complex128", "complex64"])
+def test_products_are_what_numpys_are(cupy, name, dtype):
+    x, y = X.astype(dtype), (X[::-1] * 2).astype(dtype)
+    if dtype.startswith("complex"):
+        x, y = x * (1 + 2j), y - 1j
+    found = PRODUCTS[name](cupy, cupy.asarray(x), cupy.asarray(y))
+    wanted = PRODUCTS[name](np, x, y)
+    assert found.dtype == wanted.dtype
+    tolerance = {"float16": 1e-2, "float32": 1e-5, "complex64": 1e-5}.get(dtype, 1e-12)
+    np.testing.assert_allclose(found.get(), wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_functions_of_cublas_that_are_not_there_fail(cupy):
+    with pytest.raises(Exception, match="NOT_SUPPORTED"):
+        import_module("cupy.cublas").geam("N", "N", 1.0, cupy.ones((2, 2)), 1.0, cupy.ones((2, 2)))
