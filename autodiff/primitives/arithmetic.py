@@ -104,7 +104,8 @@ def _without_nan_of_zero(result: Any, vanishes: Callable[[], Any]) -> Any:
         return result.dtype.type(0) if unknown and vanishes() else result
     if type(result) is np.ndarray and not unknown.any():
         return result
-    return np.where(unknown & vanishes(), result.dtype.type(0), result)
+    zero = result.dtype.type(0)
+    return np.where(unknown & vanishes(), zero, result).astype(result.dtype, copy=False)
 
 
 def _guarded_product(x: Any, y: Any) -> Any:
@@ -510,7 +511,7 @@ copysign = elementwise(
 def _where(condition: Any, x: Any, y: Any) -> Any:
     if type(condition) is np.bool and isinstance(x, np.generic) and isinstance(y, np.generic):
         return x if condition else y
-    return np.where(condition, x, y)
+    return np.where(condition, x, y).astype(x.dtype, copy=False)  # CuPy's is float32 for bfloat16
 
 
 where = elementwise(

@@ -99,23 +99,26 @@ def gather(
         return np.full_like(x, fill_value.value, shape=shape)
     read = moved[(*_positions(x, prepared, batch_axes), ...)]
     inside = np.reshape(inside, (*inside.shape, *(1,) * (len(shape) - inside.ndim)))
-    return np.where(inside, read, np.full_like(read, fill_value.value))
+    filled = np.where(inside, read, np.full_like(read, fill_value.value))
+    return filled.astype(x.dtype, copy=False)  # CuPy's is float32 for bfloat16
 
 
 def _combine_at(ufunc: str, target: Any, positions: tuple[Any, ...], updates: Any) -> None:
     """Combine updates into `target` in place by a ufunc, once for each of several to one place.
 
     The arrays' own module is asked, since CuPy takes no part in NumPy's `ufunc.at`. It has no
-    `multiply.at`: that one is computed on the host.
+    `multiply.at`, and the others for some element types: what it has not is computed on the host.
     """
     module: Any = module_of(target) or np
-    if module is np or ufunc != "multiply":
+    try:
         getattr(module, ufunc).at(target, positions, updates)
-        return
-    product = module.asnumpy(target)
-    host = tuple(module.asnumpy(position) for position in positions)
-    np.multiply.at(product, host, module.asnumpy(updates))
-    target[...] = module.asarray(product)
+    except (NotImplementedError, TypeError):
+        if module is np:
+            raise
+        combined = module.asnumpy(target)
+        host = tuple(module.asnumpy(position) for position in positions)
+        getattr(np, ufunc).at(combined, host, module.asnumpy(updates))
+        target[...] = module.asarray(combined)
 
 
 def _write(target: Any, positions: tuple[Any, ...], updates: Any, kind: str) -> None:

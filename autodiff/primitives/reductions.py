@@ -147,9 +147,12 @@ argmin = reduction(
 
 
 def _logsumexp_reference(x: Any, *, axes: Axes) -> Any:
-    largest = np.max(
-        x.real if x.dtype.kind == "c" else x, axis=axes, keepdims=True, initial=-np.inf
-    )
+    real = x.real if x.dtype.kind == "c" else x
+    if x.size:  # CuPy's maximum takes no initial value
+        largest = np.max(real, axis=axes, keepdims=True)
+    else:
+        kept = tuple([1 if i in axes else n for i, n in enumerate(x.shape)])
+        largest = np.full_like(real, -np.inf, shape=kept)
     shift = np.where(np.isfinite(largest), largest, largest.dtype.type(0))
     total = np.sum(np.exp(x - shift), axis=axes, dtype=x.dtype)
     return np.log(total) + np.squeeze(shift, axes)

@@ -14,14 +14,23 @@ from tests.stand_in.install import why_not
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.mark.parametrize("tests", ["tests/stand_in", "tests/gpu"])
-def test_real_cupy_on_the_stand_in(tests):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--gpu", "stand-in", "tests/stand_in"),
+        ("--gpu", "stand-in", "tests/gpu"),
+        ("--device", "stand-in", "tests/composition/test_aliasing.py"),
+        ("--device", "stand-in", "tests/composition/test_in_place.py"),
+    ],
+    ids=lambda arguments: arguments[-1],
+)
+def test_real_cupy_on_the_stand_in(arguments):
     reason = why_not()
     if reason is not None:
         assert os.environ.get("CI") != "true", reason
         pytest.skip(reason)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--gpu", "stand-in"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     run = subprocess.run(
-        [*command, tests], cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=900
     )
     assert run.returncode == 0, run.stdout + run.stderr

@@ -58,6 +58,13 @@ PROGRAMS = {
     "condition": lambda x: ad.cond(np.sum(x) > 0.0, np.sin, np.cos, x),
     "creation": lambda x: x + anp.arange(8) * anp.ones(8) + anp.zeros_like(x) + anp.full(8, 0.5),
     "random": lambda x: x + ad.random.uniform(ad.random.key(3), x.shape),
+    "writes": lambda x: ad.at(np.zeros((2, 8)))[1].set(x[0]) + ad.at(x[1])[2:4].add(x[2, :2]),
+    "sums at places": lambda x: ad.at(np.zeros((3, 8)))[np.array([2, 0, 2, 1, 0, 2])].add(x),
+    "complex sums at places": lambda x: np.abs(
+        ad.at(np.zeros((3, 8), complex))[np.array([2, 0, 2, 1, 0, 2])].add(x * (1 + 2j))
+    ),
+    "logsumexp": lambda x: np.logaddexp.reduce(x, axis=1),
+    "products": lambda x: np.tanh(x @ x.T) @ x + np.einsum("ij,kj->ik", x, x)[:, :1],
     "callback": lambda x: ad.pure_callback(lambda y: y * 2, x, x),
 }  # fmt: skip
 
