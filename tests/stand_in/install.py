@@ -17,6 +17,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -91,6 +92,7 @@ def _install_cublas() -> None:
     source += "".join(f"ABSENT({name})\n" for name in sorted(wanted - given))
     options = (*_LANGUAGE, f"-Wl,-soname,{soname}")
     load(build_library(source, options), ctypes.RTLD_GLOBAL)
+    import_module(CUBLAS)  # else CuPy would look for cuBLAS among the wheels that are installed
 
 
 def _file_of(module: str) -> Path:
