@@ -41,8 +41,11 @@ Argnums = int | Sequence[int]
 
 def zeros_of(aval: ArrayType, like: Sequence[Any] = ()) -> Any:
     """Return zeros of a type, on the device of the values in `like`."""
+    module = common_module(like)
+    if module is np:
+        return np.zeros(aval.shape, aval.dtype)
     with beside(like):
-        return common_module(like).zeros(aval.shape, aval.dtype)
+        return module.zeros(aval.shape, aval.dtype)
 
 
 def result_array(value: Any) -> Any:

@@ -52,7 +52,8 @@ class Executable:
     memory with an input, a constant or another output, and all are ndarrays, 0-d ones included.
     Un-jitted uses run equation by equation until the structure has been seen `compile_after`
     times; `compile_now` is what `jit` asks for. Results may take the memory of the inputs at the
-    positions `donated`.
+    positions `donated`. Arrays of CuPy are computed on the GPU that they are on: a ValueError if
+    that is several.
     """
 
     __slots__ = ("_donated", "_graph", "_programs", "_runs")
