@@ -95,7 +95,7 @@ class Executable:
             return list(program.run(*arguments))
         if module is not np:
             arguments = tuple(
-                module.asarray(x) if type(x) is np.ndarray or i in program.needed_there else x
+                _on_device(x, module) if type(x) is np.ndarray or i in program.needed_there else x
                 for i, x in enumerate(arguments)
             )
         if program.overwritten:
@@ -105,7 +105,9 @@ class Executable:
         array = module.ndarray
         for i in program.copied:
             outputs[i] = outputs[i].copy()
-        return [x if type(x) is array else module.asarray(x) for x in outputs]
+        if module is np:
+            return [x if type(x) is array else np.asarray(x) for x in outputs]
+        return [x if type(x) is array else _on_device(x, module) for x in outputs]
 
     @property
     def direct(self) -> Callable[..., Sequence[Any]] | None:
@@ -343,7 +345,7 @@ def _held_function(
 
     def function(*arguments: Any) -> list[Any]:
         if module is not np:
-            arguments = tuple(map(module.asarray, arguments))
+            arguments = tuple([_on_device(x, module) for x in arguments])
         outputs = list(program.run(*arguments, *program.literals))
         for i in program.copied if fresh else ():
             outputs[i] = copy_of(outputs[i])
@@ -383,7 +385,7 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
     )
     lifted = make_graph((*graph.inputs, *inputs.values()), (), eqns, outputs)
     values = [read(host, atom) for atom in inputs]
-    return lifted, tuple(_on_device(np.asarray(value), module) for value in values)
+    return lifted, tuple(_repeated(np.asarray(value), module) for value in values)
 
 
 def _needed_on_device(graph: Graph, module: ModuleType) -> frozenset[int]:
@@ -407,11 +409,19 @@ def _needed_on_device(graph: Graph, module: ModuleType) -> frozenset[int]:
     return frozenset(i for i, var in enumerate(graph.inputs) if var in needed)
 
 
-def _on_device(value: np.ndarray, module: ModuleType) -> Any:
+def _repeated(value: np.ndarray, module: ModuleType) -> Any:
     """Return an array on the device; a repeated scalar is sent as one number."""
     if is_repeated_scalar(value):
-        return module.broadcast_to(module.asarray(value[(0,) * value.ndim]), value.shape)
-    return module.asarray(value)
+        number = _on_device(value[(0,) * value.ndim], module)
+        return module.broadcast_to(number, value.shape)
+    return _on_device(value, module)
+
+
+def _on_device(value: Any, module: ModuleType) -> Any:
+    """Return an array on the device. CuPy would fill one of no axes, and -0.0 become 0.0."""
+    if type(value) is module.ndarray or np.ndim(value):
+        return module.asarray(value)
+    return module.asarray(np.asarray(value).reshape(1)).reshape(())
 
 
 _executables: OrderedDict[Any, Executable] = OrderedDict()

@@ -43,9 +43,13 @@ _JUMP = struct.Struct("<2sQ2s")
 _MOVE, _GO = b"\x48\xb8", b"\xff\xe0"
 
 
+#: Whether this is a machine that the stand-in is for.
+IS_FOR_THIS = sys.platform == "linux" and platform.machine() == "x86_64"
+
+
 def why_not() -> str | None:
     """Return why CuPy cannot be used with the stand-in here; None if it can."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    if not IS_FOR_THIS:
         return f"it is for x86-64 and Linux, not {platform.machine()} and {sys.platform}"
     if find_spec("cupy") is None:
         return "CuPy is not installed: pip install -e .[test-cuda]"

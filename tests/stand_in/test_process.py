@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stand_in.install import why_not
+from tests.stand_in.install import IS_FOR_THIS, why_not
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_real_cupy_on_the_stand_in(arguments):
     reason = why_not()
     if reason is not None:
-        assert os.environ.get("CI") != "true", reason
+        assert os.environ.get("CI") != "true" or not IS_FOR_THIS, reason
         pytest.skip(reason)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     run = subprocess.run(

@@ -432,3 +432,18 @@ def test_threads_call_one_function(cupy):
         for k, found in enumerate(pool.map(run, range(8))):
             for i, y in enumerate(found):
                 np.testing.assert_allclose(y, (X + k).sum(axis=1) * i, rtol=1e-13)
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_zeros_keep_their_sign(cupy, reference):
+    programs = {
+        "padded": lambda x: np.pad(x, 1, constant_values=-0.0),
+        "a number": lambda x: (x, np.float64(-0.0)),
+        "carried": lambda x: ad.fori_loop(0, 1, lambda i, c: c * 1.0, np.float64(-0.0) + 0 * x[0]),
+        "multiplied": lambda x: x * np.array(-0.0),
+    }
+    for name, program in programs.items():
+        with ad.override(reference=reference):
+            found = tree.leaves(ad.jit(program)(cupy.asarray(np.ones(3))))
+        for x, y in zip(found, tree.leaves(ad.jit(program)(np.ones(3))), strict=True):
+            np.testing.assert_array_equal(np.signbit(x.get()), np.signbit(y), err_msg=name)
