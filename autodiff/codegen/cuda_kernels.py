@@ -2,7 +2,8 @@
 
 `emit_kernel` chooses the shape of a kernel; each shape has a module that says how its threads are
 mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders, and
-`cuda_reductions`. `program_text` puts kernels together into what is compiled.
+`cuda_reductions`. `program_text` puts kernels together into what is compiled. Kernels over many
+arrays are `cuda_multi`'s.
 """
 
 from __future__ import annotations

@@ -79,7 +79,37 @@ class Counters:
     count: int
 
 
-Parameter = OperandPointer | OperandNumber | OutputPointer | Integer | Divisor | Scratch | Counters
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A struct of what is each member's own, in a launch over many arrays.
+
+    For each of `columns` it has `capacity` addresses or numbers of 8 bytes, of which the first
+    `len(sizes)` count; then as many sizes of 32 bits, then as many numbers of first blocks.
+
+    Args:
+        columns: what there is of each member; `OperandPointer` and its like speak of the loads and
+            stores of the body.
+        capacity: members at most.
+        sizes: the members' points.
+        first_blocks: the number of the first block of each.
+    """
+
+    columns: tuple[OperandPointer | OperandNumber | OutputPointer, ...]
+    capacity: int
+    sizes: tuple[int, ...]
+    first_blocks: tuple[int, ...]
+
+
+Parameter = (
+    OperandPointer
+    | OperandNumber
+    | OutputPointer
+    | Integer
+    | Divisor
+    | Scratch
+    | Counters
+    | Members
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -483,7 +483,9 @@ class KernelText:
 
     # ---- the kernel
 
-    def kernel(self, about: str, threads: int, grid: Extents, block: Extents) -> CudaKernel:
+    def kernel(
+        self, about: str, threads: int, grid: Extents, block: Extents, what: str | None = None
+    ) -> CudaKernel:
         """Return the kernel of what has been emitted.
 
         Args:
@@ -491,10 +493,11 @@ class KernelText:
             threads: how many a block has at most.
             grid: number of blocks.
             block: number of threads of a block.
+            what: lines that say what is computed; by default the spec.
         """
         declared = ",\n    ".join(declaration for declaration, _ in self.parameters)
         lines = [
-            *[f"// {line}" for line in str(self.spec).split("\n")],
+            *[f"// {line}" for line in (what or str(self.spec)).split("\n")],
             *[f"// {line}" for line in about.split("\n")],
             f'extern "C" __global__ void __launch_bounds__({threads})',
             f"{self.name}({declared}) {{",

@@ -24,9 +24,11 @@ from autodiff.runtime.cpu_kernels import (
 from autodiff.runtime.cuda_device import Device, device_of
 from autodiff.runtime.cuda_functions import cuda_function
 from autodiff.runtime.cuda_kernels import schedule_for_cuda
+from autodiff.runtime.cuda_multi import multi_function
 from autodiff.runtime.cupy_device import CupyDevice
 from autodiff.schedule.fuse import Schedule
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.multi_kernel import MultiKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,10 @@ class Backend:
     """
 
     schedule: Callable[[Graph], Schedule]
-    function: Callable[[KernelSpec], Any]
+    function: Callable[[Any], Any]
     give_up: Callable[[Exception], None]
 
-    def call(self, spec: KernelSpec) -> Callable[..., Sequence[Any]]:
+    def call(self, spec: KernelSpec | MultiKernel) -> Callable[..., Sequence[Any]]:
         """Return a kernel as a function of arrays."""
         return self.function(spec).call
 
@@ -63,8 +65,15 @@ def backend_of(module: ModuleType) -> Backend | None:
     device = device_of(module) or _found(module)
     if device is None or device in _unusable:
         return None
-    function = partial(cuda_function, device=device)
+    function = partial(_cuda_function, device)
     return Backend(schedule_for_cuda, function, partial(_give_up, device))
+
+
+def _cuda_function(device: Device, spec: KernelSpec | MultiKernel) -> Any:
+    """Return a kernel, over one index space or over many arrays, as a function on a device."""
+    if isinstance(spec, MultiKernel):
+        return multi_function(spec, device)
+    return cuda_function(spec, device)
 
 
 def _found(module: ModuleType) -> Device | None:

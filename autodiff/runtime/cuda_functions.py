@@ -36,7 +36,7 @@ from autodiff.codegen.cuda_launch import (
     Scratch,
 )
 from autodiff.runtime.cpu_kernels import kernel_function
-from autodiff.runtime.cuda_device import Device, Program, compiled_program
+from autodiff.runtime.cuda_device import Device, Function, Program, compiled_program
 from autodiff.schedule.kernel_spec import KernelSpec
 from autodiff.schedule.stages import Stage
 from autodiff.schedule.target import cuda_target
@@ -384,6 +384,16 @@ def _program(source: str, device: Device) -> Program:
         return found
     compiled = compiled_program(device, source) if started is None else started.result()
     return _kept(_programs, key, device.load(compiled))
+
+
+def compile_early(kernel: CudaKernel, device: Device) -> None:
+    """Begin to compile a kernel, for which `loaded` will wait."""
+    _start_compiling(_source(kernel), device)
+
+
+def loaded(kernel: CudaKernel, device: Device) -> Function:
+    """Return a compiled kernel, to be launched."""
+    return _program(_source(kernel), device).function(kernel.name)
 
 
 def _kept(cache: OrderedDict[Any, Any], key: Any, made: Any) -> Any:

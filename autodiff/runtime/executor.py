@@ -30,6 +30,7 @@ from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.reuse import with_reuse
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
@@ -262,8 +263,10 @@ def _held_runner(
     """Return the function by which `execute` rules make a held graph callable, compiled once."""
     functions: dict[tuple[Graph, bool], Callable[..., Sequence[Any]]] = {}
 
-    def run(graph: Graph | KernelSpec, fresh: bool = False) -> Callable[..., Sequence[Any]]:
-        if isinstance(graph, KernelSpec):
+    def run(
+        graph: Graph | KernelSpec | MultiKernel, fresh: bool = False
+    ) -> Callable[..., Sequence[Any]]:
+        if not isinstance(graph, Graph):
             assert backend is not None
             return backend.call(graph)
         function = functions.get((graph, fresh))

@@ -16,6 +16,7 @@ from autodiff.passes.dead_code import dead_code
 from autodiff.schedule.group import MOST_INSTRUCTIONS, CannotJoin, Group, Refusal, bytes_of
 from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec, with_operands
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.reading import sources
 from autodiff.schedule.recompute import recompute, used_outside
 
@@ -26,7 +27,7 @@ LONG_ROW = 64
 LONGEST_GRAPH = 5_000
 
 
-def _kernel_type(*avals: ArrayType, spec: KernelSpec) -> tuple[ArrayType, ...]:
+def _kernel_type(*avals: ArrayType, spec: KernelSpec | MultiKernel) -> tuple[ArrayType, ...]:
     return tuple(array_type(store.shape, store.dtype) for store in spec.stores)
 
 
@@ -57,7 +58,7 @@ class Schedule:
     graph: Graph
     refusals: tuple[str, ...]
 
-    def kernels(self) -> Iterator[KernelSpec]:
+    def kernels(self) -> Iterator[KernelSpec | MultiKernel]:
         """Yield the kernels in the order in which they run."""
         for eqn in self.graph.eqns:
             if eqn.primitive is kernel:

@@ -80,6 +80,24 @@ def adam(parameters, gradient, mean, square, rate):
     return parameters - rate * mean / (np.sqrt(square) + 1e-8), mean, square
 
 
+def adamw_of_each(parameters, gradients, means, squares, rate):
+    updated = []
+    for x, g, m, v in zip(parameters, gradients, means, squares, strict=True):
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g * g
+        slope = m / (1.0 - 0.9**3) / (np.sqrt(v / (1.0 - 0.999**3)) + 1e-8)
+        updated.append((x - rate * (slope + 0.01 * x), m, v))
+    return updated
+
+
+def momentum_of_each(parameters, gradients, means, rate):
+    updated = []
+    for x, g, m in zip(parameters, gradients, means, strict=True):
+        m = 0.9 * m + g.astype(m.dtype)
+        updated.append(((x.astype(m.dtype) - rate * m).astype(x.dtype), m))
+    return updated
+
+
 def lorenz(x, y, z):
     def slope(x, y, z):
         return 10.0 * (y - x), x * (28.0 - z) - y, x * y - 8.0 / 3.0 * z
@@ -121,6 +139,13 @@ def mean_and_variance(x):
     mean = np.mean(x, axis=1)
     return mean, np.mean((x - mean[:, None]) ** 2, axis=1)
 
+
+def _arrays(*shapes: Any, dtype: Any = F32) -> list[Any]:
+    return [_array(*shape, dtype=dtype, low=0.1) for shape in shapes]
+
+
+#: Shapes of parameters: odd, of one element, of more than one block.
+SHAPES = ((7, 5), (1,), (1025,), (3, 4, 11), (64,), (4099,))
 
 KEY = np.array([17, 42], np.uint32)
 GAIN, SHIFT = _array(160), _array(160) + 1
@@ -184,6 +209,58 @@ PROGRAMS: tuple[Program, ...] = (
         wide=True,
     ),
     Program("single_number", lambda x: np.exp(x) * 2.0, (np.array(0.5, F32),)),
+    # many arrays
+    Program(
+        "adamw_of_each",
+        adamw_of_each,
+        (*[_arrays(*SHAPES) for _ in range(4)], F32(0.01)),
+        wide=True,
+    ),
+    Program(
+        "momentum_of_float16",
+        momentum_of_each,
+        (*[_arrays(*SHAPES, dtype=F16) for _ in range(2)], _arrays(*SHAPES), F32(0.1)),
+        wide=True,
+    ),
+    Program(
+        "momentum_of_bfloat16",
+        momentum_of_each,
+        (*[_arrays(*SHAPES, dtype=BF16) for _ in range(2)], _arrays(*SHAPES), F32(0.1)),
+        wide=True,
+    ),
+    Program(
+        "descent_of_complex",
+        lambda z, g, rate: [x - rate * np.conj(y) * x for x, y in zip(z, g, strict=True)],
+        (
+            *[[x - 2j * x[::-1] for x in _arrays((33,), (1,), (257,), (6, 3))] for _ in range(2)],
+            np.complex64(0.1 - 0.2j),
+        ),
+        wide=True,
+    ),
+    Program(
+        "scaled_each_by_its_own",
+        lambda arrays, numbers: [x * k + 1.0 for x, k in zip(arrays, numbers, strict=True)],
+        (_arrays((70,), (4, 9), (999,)), [np.array(k, F32) for k in (0.5, 2.0, -1.0)]),
+        wide=True,
+    ),
+    Program(
+        "parts_of_one_array",
+        lambda x: [np.tanh(x[a:b]) for a, b in ((0, 7), (8, 40), (41, 1300))],
+        (_array(1500),),
+        wide=True,
+    ),
+    Program(
+        "heavy_of_each",
+        lambda arrays: [ad.scipy.special.gammaln(np.sin(x) ** 2 + 0.5) for x in arrays],
+        (_arrays((300,), (7,), (2, 3)),),
+        ulps=16,
+    ),
+    Program(
+        "bytes_of_each",
+        lambda x, y: [a & b | (a ^ 3) for a, b in zip(x, y, strict=True)],
+        ([np.arange(n, dtype=np.uint8) for n in (200, 17, 64)],) * 2,
+        wide=True,
+    ),
     # views and broadcasts
     Program("bias", lambda x, b: np.tanh(x + b), (_array(33, 64), _array(64)), wide=True),
     Program("scaled_rows", lambda x, c: x * c[:, None], (_array(33, 64), _array(33)), wide=True),

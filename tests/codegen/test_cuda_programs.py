@@ -48,7 +48,7 @@ def _on_device(x: Any) -> Any:
 def run(program: Program, *, seed: int = 0, checked: bool = False) -> list[np.ndarray]:
     """Return a program's results, computed by kernels on the emulator."""
     with emulated(seed=seed, checked=checked) as device:
-        arguments = [_on_device(x) for x in program.arguments]
+        arguments = tree.map(_on_device, program.arguments)
         results = [x.get() for x in tree.leaves(ad.jit(program.function)(*arguments))]
         assert device.launched
     return results

@@ -38,7 +38,7 @@ def on_device(gpu: ModuleType, value: Any) -> Any:
 
 def results(gpu: ModuleType, program: Program) -> list[np.ndarray]:
     """Return what a program's kernels compute on the device."""
-    arguments = [on_device(gpu, x) for x in program.arguments]
+    arguments = tree.map(lambda x: on_device(gpu, x), program.arguments)
     found = tree.leaves(ad.jit(program.function)(*arguments))
     assert all(type(x) is gpu.ndarray for x in found)
     return [x.get() for x in found]

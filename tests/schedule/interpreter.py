@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from autodiff.schedule.kernel_spec import (
     Scan,
     Update,
 )
+from autodiff.schedule.multi_kernel import MultiKernel
 
 
 def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
@@ -128,8 +130,28 @@ def run_update(
     return flat.reshape(x.shape)
 
 
-def interpreted(spec: KernelSpec) -> Callable[..., list[np.ndarray]]:
+def kernels_of(multi: MultiKernel) -> list[KernelSpec]:
+    """Return the kernels that a kernel over many arrays is."""
+    body = multi.body
+    specs = []
+    for member in multi.members:
+        loads = [
+            replace(load, operand=operand, offset=offset)
+            for load, (operand, offset) in zip(body.loads, member.reads, strict=True)
+        ]
+        stores = [
+            replace(store, shape=shape)
+            for store, shape in zip(body.stores, member.shapes, strict=True)
+        ]
+        specs.append(KernelSpec((member.size,), 0, tuple(loads), body.values, tuple(stores)))
+    return specs
+
+
+def interpreted(spec: KernelSpec | MultiKernel) -> Callable[..., list[np.ndarray]]:
     """Return a kernel as a function of its operands, carried out by NumPy."""
+    if isinstance(spec, MultiKernel):
+        each = kernels_of(spec)
+        return lambda *operands: [y for x in each for y in run_kernel(x, operands)]
     return lambda *operands: run_kernel(spec, operands)
 
 
