@@ -15,12 +15,13 @@ import numpy as np
 
 import autodiff as ad
 from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_text
+from autodiff.schedule import together
 from bench.declare import OURS, Peer
 from bench.gpu.card import Card, loops_of
 from bench.gpu.contenders import COPY
 from bench.gpu.rows import chain_text
 from bench.gpu.timing import Outcome
-from bench.programs import elementwise, rows
+from bench.programs import elementwise, gpu, rows
 
 NUMPY = Peer(name=OURS, version="", numpy=np)
 NOT_MEASURED = "not measured"
@@ -131,6 +132,7 @@ def _answers(card: Card, found: Outcome, moved: int) -> Iterator[Answer]:
         ("What does a launch cost?", partial(_launches, card)),
         ("How fast is memory that is only read?", partial(_reads, found)),
         ("How fast is the softmax of rows of other lengths?", partial(_lengths, card, moved)),
+        ("Does one launch over many small arrays pay?", partial(_together, card, moved)),
         *[(trial.question, partial(_tried, card, moved, trial)) for trial in TRIALS],
     ]
     for question, ask in questions:
@@ -208,6 +210,22 @@ def _lengths(card: Card, moved: int) -> str:
         del x
         card.give_back()
     return _listed(lengths, found)
+
+
+def _together(card: Card, moved: int) -> str:
+    """Time the update of small tensors in as few launches as can be, and in one launch for each."""
+    count = 100 if moved >= 1 << 20 else 3
+    tensors = [card.arrays.asarray(np.full(1000, 0.5, np.float32)) for _ in range(4 * count)]
+    update = gpu.adamw(NUMPY)
+    seconds = []
+    for by, most in ((1.5, together.MOST_BYTES), (2.5, 0)):
+        with patch.object(together, "MOST_BYTES", most):
+            step = ad.jit(lambda *x, by=by: [y * by for y in update(*x)])
+            call = partial(step, *tensors)
+            call()  # emits and compiles
+        timed = partial(card.seconds, call)
+        seconds.append(_median(timed, loops_of(timed)) * 1e6)
+    return f"{count} of 1,000 elements: {seconds[0]:,.0f} us; one by one {seconds[1]:,.0f} us"
 
 
 def _rate(card: Card, call: Callable[[], object], moved: int) -> float:

@@ -204,6 +204,12 @@ def text_of(f: Callable[[Any], Any], x: np.ndarray, architecture: str) -> str:
     return program_text(emitted(schedule_for_cuda(graph).graph, cuda_target(architecture)))
 
 
+def kernel_count(f: Callable[..., Any], arrays: tuple[Any, ...], architecture: str) -> int:
+    """Return how many kernels of this library a call of `f` launches."""
+    graph = simplify(ad.make_graph(f)(*arrays))
+    return len(emitted(schedule_for_cuda(graph).graph, cuda_target(architecture)))
+
+
 def compiling(card: Card) -> Callable[[], float]:
     """Return a call that compiles the chain, and says how long that took."""
     text = chain_text(card)

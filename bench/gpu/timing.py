@@ -36,14 +36,16 @@ _Call = Callable[[], float]
 class Outcome:
     """What a run has found.
 
-    `moved` has the bytes of each row's arrays, `notes` what contenders failed by, `broken` the rows
-    that this library has not run, and `samples` parts of each row's results.
+    `moved` has the bytes of each row's arrays, `kernels` how many kernels of this library a call
+    launches, `notes` what contenders failed by, `broken` the rows that this library has not run,
+    and `samples` parts of each row's results.
     """
 
     workloads: list[Workload] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     measurements: dict[str, dict[str, Measurement]] = field(default_factory=dict)
     moved: dict[str, int] = field(default_factory=dict)
+    kernels: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     samples: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -174,8 +176,11 @@ def _program_call(found: Outcome, card: Card, row: Row, peer: Peer) -> _Call | N
     call = partial(_function(row, peer), *arrays)
     results = call()
     _compare_with_first(found, row, peer, results)
-    if peer.name == OURS and row.is_memory_bound:
-        found.moved[row.name] = bytes_of(arrays) + bytes_of(results)
+    if peer.name == OURS:
+        architecture = card.device.facts["architecture"]
+        found.kernels[row.name] = rows.kernel_count(row.of(OURS)(peer), arrays, architecture)
+        if row.is_memory_bound:
+            found.moved[row.name] = bytes_of(arrays) + bytes_of(results)
     return _timed(card, peer, call)
 
 
