@@ -287,10 +287,13 @@ class _Fusion:
             raise CannotJoin("what it reads besides needs a result of the kernel")
 
     def _with_groups(self, needed: int, members: int) -> int:
-        """Return what must run before, given that a kernel needs all that each of it needs."""
+        """Return what must run before, given that a kernel needs all that each of it needs.
+
+        What a group needs is mostly of groups made before it, which come after it here.
+        """
         while needed:
             grown = needed
-            for own, before in self.bits.values():
+            for own, before in reversed(self.bits.values()):
                 if grown & own and not own & members:
                     grown |= own | before
             if grown == needed:
