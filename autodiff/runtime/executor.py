@@ -184,17 +184,19 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
 
     Where kernels cannot be made it is a program of NumPy's functions alone.
     """
-    graph, literals = _lifted(graph, module)
     backend = backend_of(module)
     if backend is not None:
         try:
-            scheduled = backend.schedule(graph).graph
+            known, literals = _lifted(graph, module, repeated=False)
+            scheduled, rest = _lifted(backend.schedule(known).graph, module)
+            literals += rest
             overwritten: frozenset[int] = frozenset()
             if module is np:
                 scheduled, overwritten = with_reuse(scheduled, donated)
             return _emitted(scheduled, literals, module, donated, backend, overwritten)
         except Exception as error:  # of compilers and loaders, of many kinds
             backend.give_up(error)
+    graph, literals = _lifted(graph, module)
     return _emitted(graph, literals, module, donated, None)
 
 
@@ -293,11 +295,14 @@ def _held_function(
     return function
 
 
-def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
+def _lifted(
+    graph: Graph, module: ModuleType, *, repeated: bool = True
+) -> tuple[Graph, tuple[Any, ...]]:
     """Return the graph with its array literals as further inputs, and their values on the device.
 
     So are numbers that are results: these are arrays. Equations on literals alone would make NumPy
-    arrays: they are evaluated once, here.
+    arrays: they are evaluated once, here. `repeated`: whether literals that repeat one number are
+    lifted too; kernels need but the number.
     """
     if module is np:
         return graph, ()
@@ -306,13 +311,14 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
 
     def lift(atom: Atom) -> Atom:
         if isinstance(atom, Literal):
-            return atom if atom.is_scalar else inputs.setdefault(atom, Var(atom.aval))
+            is_kept = not repeated and is_repeated_scalar(atom.value)
+            return atom if atom.is_scalar or is_kept else inputs.setdefault(atom, Var(atom.aval))
         return inputs.setdefault(atom, Var(atom.aval)) if atom in host else atom
 
     eqns = []
     for eqn in graph.eqns:
         is_known = all(isinstance(atom, Literal) or atom in host for atom in eqn.inputs)
-        if is_known and not has_effect(eqn):
+        if is_known and not has_effect(eqn) and eqn.primitive is not kernel:
             with np.errstate(all="ignore"):
                 evaluate_equations((eqn,), host)
             continue
