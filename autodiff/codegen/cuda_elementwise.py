@@ -1,5 +1,7 @@
 """CUDA kernels without reductions: every thread computes some points, neighbours if it can.
 
+Updates at places are made here too, if they can be made in any order.
+
 For contiguous arrays, `y = sin(x) * w`:
 
     const i32 i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autodiff.codegen.cuda_elements import element_name
+from autodiff.codegen.cuda_indexed import update_element
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_text import KernelText, ceil_div, is_heavy, power_of_two
 
@@ -103,6 +106,8 @@ def _point(text: KernelText, point: str, read: dict[int, str]) -> None:
             known[i] = text.computed(i, known, made, point)
     for k, i in needs.stored(rows=False):
         text.store(k, known[i], point)
+    for k, _ in needs.updates():
+        update_element(text, k, known, point)
 
 
 def _points_apart(text: KernelText) -> None:

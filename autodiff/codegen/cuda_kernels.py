@@ -1,8 +1,9 @@
 """Kernels for GPUs: from a `KernelSpec` to CUDA C++.
 
 `emit_kernel` chooses the shape of a kernel; each shape has a module that says how its threads are
-mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders, and
-`cuda_reductions`. `program_text` puts kernels together into what is compiled.
+mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders,
+`cuda_reductions`, and `cuda_scatters` for updates of the same elements. `program_text` puts kernels
+together into what is compiled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from autodiff.codegen.cpu_layout import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
+from autodiff.codegen.cuda_scatters import emit_bins, emit_scatter, is_binned, is_ordered
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
 from autodiff.schedule.kernel_spec import (
@@ -24,10 +26,13 @@ from autodiff.schedule.kernel_spec import (
     Gather,
     KernelSpec,
     Load,
+    Location,
     Position,
     Reduce,
     Store,
+    Update,
 )
+from autodiff.schedule.scatters import in_scatter_stages
 from autodiff.schedule.stages import Stage, in_stages
 from autodiff.schedule.target import Target
 
@@ -73,10 +78,18 @@ def emit_kernel(
     Raises:
         CannotEmit: points of a row are not one axis, and there is a reduction; or the spec has
             parts that this backend has no text for.
+
+    Updates are made in the memory of the operands that they are `over`.
     """
     layout = collapsed(spec)
     _check_parts(layout)
-    axis = None if layout.reduces else crossed_axis(layout)
+    if is_ordered(layout):
+        return emit_scatter(
+            layout, lambda spec: KernelText(spec, target, name, numbers, 1, contract)
+        )
+    if is_binned(layout):
+        return emit_bins(KernelText(layout, target, name, numbers, 1, contract), target.cores)
+    axis = None if layout.reduces or layout.updates else crossed_axis(layout)
     lanes = lanes_of(layout, target, aligned and axis is None and not rows_are_neighbours(layout))
     text = KernelText(layout, target, name, numbers, lanes, contract)
     if layout.reduces:
@@ -89,13 +102,15 @@ _PARTS = {
     Load: {"operand", "dtype", "strides", "offset", "bounds"},
     Store: {"value", "dtype", "strides", "shape", "over"},
 }
+#: Parts of which all is read.
+_WHOLE = (Compute, Reduce, Gather, Choose, Position, Location, Update)
 
 
 def _check_parts(spec: KernelSpec) -> None:
     """Raise `CannotEmit` if a spec says something that no text here would say."""
     for part in (*spec.loads, *spec.values, *spec.stores):
         kind = type(part)
-        if kind in (Compute, Reduce, Gather, Choose, Position):
+        if kind in _WHOLE:
             continue
         others = {f.name: f.default for f in fields(part)}
         for name in _PARTS.get(kind, set()):
@@ -115,6 +130,8 @@ def can_emit(spec: KernelSpec) -> bool:
 
 def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:
     """Return the kernels that a GPU runs instead of one; none where it runs the one."""
+    if spec.updates:
+        return in_scatter_stages(spec)
     layout = collapsed(spec)
     if any(isinstance(value, Gather) for value in spec.values):
         return ()

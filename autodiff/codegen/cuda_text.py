@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import linecache
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os.path import basename
 from typing import Any
 
@@ -18,6 +18,7 @@ from autodiff.base.source_info import VALUES, file_and_line, sweep_of
 from autodiff.codegen.cpu_layout import instructions_of
 from autodiff.codegen.cuda_builder import CudaBuilder
 from autodiff.codegen.cuda_elements import Elements, Held, element_name, held_name
+from autodiff.codegen.cuda_indexed import gathered, location
 from autodiff.codegen.cuda_launch import (
     Counters,
     CudaKernel,
@@ -42,10 +43,12 @@ from autodiff.schedule.kernel_spec import (
     Gather,
     KernelSpec,
     Load,
+    Location,
     Operand,
     Position,
     Reduce,
     Store,
+    Update,
 )
 from autodiff.schedule.target import AVX2, Target
 
@@ -61,7 +64,7 @@ MOST_LANES = 8
 HEAVY = 500
 
 #: What has a place for every point of an index space.
-Placed = Load | Store | Gather | Bound | Position
+Placed = Load | Store | Update | Gather | Bound | Position | Location
 
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
@@ -85,8 +88,8 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     stores = [x for x in spec.stores if isinstance(x, Store)]
     written = [x for x in stores if x.strides and x.strides[-1] == 1]
     everything: list[Load | Store] = [*flat, *written]
-    if not aligned or not everything or is_heavy(spec):
-        return 1
+    if not aligned or not everything or is_heavy(spec) or spec.updates:
+        return 1  # what is written at places is so element by element
     lanes = min(MOST_LANES, *[target.lanes(x.dtype) for x in everything])
     if spec.row_count > 1 and spec.row_size % lanes:
         return 1
@@ -110,12 +113,12 @@ def is_long(spec: KernelSpec) -> bool:
     """Return whether indices or places of elements need 64 bits."""
     total = spec.row_count * spec.row_size
     for x in (*spec.loads, *spec.values, *spec.stores):
-        if not isinstance(x, Load | Gather | Store | Position):
+        if not isinstance(x, Load | Gather | Store | Update | Position | Location):
             continue
         reach = sum(abs(s) * (n - 1) for s, n in zip(x.strides, spec.shape, strict=True))
-        if isinstance(x, Gather):
+        if isinstance(x, Gather | Update | Location):
             reach += sum(abs(place.stride) * place.size for place in x.places)
-        total = max(total, reach + abs(x.offset))
+        total = max(total, reach + abs(x.missing if isinstance(x, Location) else x.offset))
     return total >= LONG - (1 << 20)  # a grid may reach beyond the points
 
 
@@ -158,8 +161,7 @@ class KernelText:
         self.pointers = [self._operand(load) for load in spec.loads]
         gathers = enumerate(spec.values, self.needs.first)
         self.gathered = {i: self._operand(x) for i, x in gathers if isinstance(x, Gather)}
-        #: All of the kernel's: none is an update.
-        self.stores = [store for store in spec.stores if isinstance(store, Store)]
+        self.stores = spec.stores
         self.outputs = [self._output(k, store) for k, store in enumerate(self.stores)]
         self.starts: dict[tuple[int, ...], str] = {}
         self.row_values: dict[int, Held] = {}
@@ -187,7 +189,7 @@ class KernelText:
             self.parameters.append((f"const {kind}* __restrict__ {name}", parameter))
         return self._given("", parameter)
 
-    def _output(self, k: int, store: Store) -> str:
+    def _output(self, k: int, store: Store | Update) -> str:
         kind = element_name(store.dtype)
         name = self.b.fresh(f"y{k}")
         return self._given(f"{kind}* __restrict__ {name}", OutputPointer(k))
@@ -284,7 +286,7 @@ class KernelText:
         parts: list[Placed] = [*self.spec.loads, *self.stores]
         for x in (*self.spec.loads, *self.spec.values):
             parts += x.bounds if isinstance(x, Load | Choose) else ()
-            parts += [x] if isinstance(x, Gather | Position) else []
+            parts += [x] if isinstance(x, Gather | Position | Location) else []
         return parts
 
     def holds(self, bounds: Sequence[Bound], point: str) -> str:
@@ -341,6 +343,15 @@ class KernelText:
             if not isinstance(value, Reduce) and is_due and i not in self.row_values:
                 self.row_values[i] = self.computed(i, self.row_values, made, "0")
 
+    def values_at(self, values: Sequence[int], point: str) -> dict[int, Held]:
+        """Return values at a point; among them, before it, is what each is computed from."""
+        known: dict[int, Held] = {}
+        made: dict[Any, Sequence[Held]] = {}
+        for i in values:
+            is_load = i < self.needs.first
+            known[i] = self.load(i, point) if is_load else self.computed(i, known, made, point)
+        return known
+
     def computed(
         self, i: int, known: dict[int, Held], made: dict[Any, Sequence[Held]], point: str
     ) -> Held:
@@ -350,11 +361,16 @@ class KernelText:
         """
         value = self.spec.values[i - self.needs.first]
         if isinstance(value, Gather):
-            return self._gather(i, value, known, point)
+            self.comment(value.source)
+            return gathered(self, i, value, known, point)
         if isinstance(value, Position):
             return self._position(value, point)
+        if isinstance(value, Location):
+            return location(self, value, known, point)
         if isinstance(value, Choose):
-            inside, outside = (self._operand_value(self.o, x, known) for x in value.operands)
+            inside, outside = (self.operand_value(x, known) for x in value.operands)
+            if not value.bounds:
+                return inside
             mask = self.b.expression(I1, f"({self.holds(value.bounds, point)})")
             return self.o.where(Typed(mask, np.dtype(bool)), inside, outside)
         assert isinstance(value, Compute)
@@ -368,45 +384,6 @@ class KernelText:
             return result
         return Typed(self.b.named(result.value, name), result.dtype)
 
-    def _gather(self, i: int, value: Gather, known: dict[int, Held], point: str) -> Held:
-        """Return what is read where integer values say; never outside the array."""
-        self.comment(value.source)
-        o, inside, whole = self.o, None, None
-        for place in value.places:
-            index = place.index
-            if isinstance(index, Literal):
-                found = o.constant(index.value.item(), np.dtype(np.int64))
-            else:
-                found = o.cast(known[index], np.dtype(np.int64))
-            size = self._parameter(place.size)
-            if value.mode == "fill":
-                fits = o.logical_and(o.greater_equal(found, 0), o.less(found, size))
-                inside = fits if inside is None else o.logical_and(inside, fits)
-                found = o.where(fits, found, 0)
-            elif value.mode == "wrap":
-                found = o.remainder(found, size)
-            else:
-                found = o.minimum(o.maximum(found, 0), o.subtract(size, 1))
-            if place.stride != 1:
-                found = o.multiply(found, self._parameter(place.stride))
-            whole = found if whole is None else o.add(whole, found)
-        start = self.place(value, point)
-        terms = [start] if start != "0" else []
-        places = []
-        if whole is not None:
-            places = [self.b.named(whole.value, "place")]
-            terms.append("i64({0})")
-        text = f"AD_LD(&{self.gathered[i]}[{' + '.join(terms) or '0'}])"
-        element = self.elements.read(text, value.dtype, f"v{i}", *places)
-        if inside is None or value.fill is None:
-            return element
-        return o.where(inside, element, o.constant(value.fill.value.item(), value.dtype))
-
-    def _parameter(self, value: int) -> Held:
-        """Return a number that follows from sizes as a value."""
-        text = self.stride(value)
-        return Typed(self.b.expression(I64, f"u64({text})"), np.dtype(np.int64))
-
     def _position(self, value: Position, point: str) -> Held:
         place = self.place(value, point)
         if value.offset:
@@ -415,11 +392,14 @@ class KernelText:
         whole = self.b.expression(held, f"u{bits}({place})")
         return self.o.cast(Typed(whole, np.dtype(f"int{bits}")), value.dtype)
 
-    def _operand_value(self, o: Any, x: Operand, known: dict[int, Held]) -> Held:
-        return o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+    def operand_value(self, x: Operand, known: dict[int, Held], o: Any = None) -> Held:
+        """Return what an operation is given: a value, or a number, made by the operations `o`."""
+        if not isinstance(x, Literal):
+            return known[x]
+        return (o or self.o).constant(x.value.item(), x.aval.dtype)
 
     def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
-        operands = [self._operand_value(o, x, known) for x in value.operands]
+        operands = [self.operand_value(x, known, o) for x in value.operands]
         return lower(o, value.primitive, operands, dict(value.params))
 
     def comment(self, source: Any) -> None:
@@ -453,28 +433,34 @@ class KernelText:
 
     def combination(self, value: Reduce) -> str:
         """Return the name of the struct with a reduction's `identity` and `combine`."""
-        dtype = value.accumulated
-        name, kind = f"{value.primitive.name}_{dtype.name}", held_name(dtype)
+        combine, identity = value.primitive.combine, value.primitive.identity
+        assert combine is not None and identity is not None
+        name = f"{value.primitive.name}_{value.accumulated.name}"
+        return self._struct(name, combine, identity(value.dtype).item(), value.accumulated)
+
+    def updating(self, x: Update) -> str:
+        """Return the name of the struct with an update's `combine`, and perhaps `identity`."""
+        combine, identity = x.combination.combine, x.combination.identity
+        name = f"{combine.__name__.lstrip('_')}_{x.dtype.name}"
+        number = None if identity is None else identity(x.dtype).item()
+        return self._struct(name, combine, number, x.dtype)
+
+    def _struct(
+        self, name: str, combine: Callable[..., Any], identity: Any, dtype: np.dtype
+    ) -> str:
+        kind = held_name(dtype)
         if name not in self.structs:
-            combine, identity = value.primitive.combine, value.primitive.identity
-            assert combine is not None and identity is not None
             first, both = (Elements(CudaBuilder(self.b.target, ("x", "y"))) for _ in range(2))
             both.b.functions = self.b.functions
-            number = first.o.constant(identity(value.dtype).item(), dtype)
-            first.set("return {value};", number)
+            lines = [f"struct {name} {{"]
+            if identity is not None:
+                first.set("return {value};", first.o.constant(identity, dtype))
+                (line,) = first.b.rendered()
+                lines.append(f"  static __device__ {kind} identity() {{ {line} }}")
             x, y = (both.variable(letter, dtype) for letter in "xy")
             both.set("return {value};", combine(both.o, x, y))
-            (line,) = first.b.rendered()
-            self.structs[name] = "\n".join(
-                [
-                    f"struct {name} {{",
-                    f"  static __device__ {kind} identity() {{ {line} }}",
-                    f"  static __device__ {kind} combine({kind} x, {kind} y) {{",
-                    *both.b.rendered(2),
-                    "  }",
-                    "};",
-                ]
-            )
+            lines.append(f"  static __device__ {kind} combine({kind} x, {kind} y) {{")
+            self.structs[name] = "\n".join([*lines, *both.b.rendered(2), "  }", "};"])
         return name
 
     def reduced(self, value: Reduce, name: str) -> Held:
@@ -523,7 +509,7 @@ def _names(spec: KernelSpec) -> dict[int, str]:
     """Return names of values: what the user's program assigns the last value of a line to."""
     last: dict[Any, int] = {}
     for i, value in enumerate(spec.values, len(spec.loads)):
-        if isinstance(value, Choose | Position) or value.source is None:
+        if isinstance(value, Choose | Position | Location) or value.source is None:
             continue
         if sweep_of(value.source) in (None, VALUES):
             last[file_and_line(value.source)] = i

@@ -37,7 +37,7 @@ from autodiff.codegen.cuda_launch import (
 )
 from autodiff.runtime.cpu_kernels import kernel_function
 from autodiff.runtime.cuda_device import Device, Program, compiled_program
-from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.kernel_spec import KernelSpec, Update
 from autodiff.schedule.stages import Stage
 from autodiff.schedule.target import cuda_target
 
@@ -106,7 +106,12 @@ class CudaFunction:
             else:
                 held.append(np.asarray(x).astype(dtype))
         numbers = frozenset(k for k, x in enumerate(held) if not isinstance(x, array))
-        outputs = [device.empty(store.shape, store.dtype) for store in self._spec.stores]
+        outputs = [
+            held[store.over]
+            if isinstance(store, Update) and store.over is not None
+            else device.empty(store.shape, store.dtype)
+            for store in self._spec.stores
+        ]
         arrays = [x for k, x in enumerate(held) if k not in numbers]
         aligned = not any(device.pointer(x) % ALIGNMENT for x in (*arrays, *outputs))
         launcher = self._launcher(numbers, aligned)
@@ -230,7 +235,10 @@ class _Launcher:
 
 
 class StagedFunction:
-    """A kernel on a device as several, one for each pass over its rows."""
+    """A kernel on a device as several: one for each pass over its rows, or to make updates.
+
+    What is sorted between two of them is sorted by the device's arrays themselves.
+    """
 
     __slots__ = ("_count", "_functions", "_stages", "text")
 
@@ -246,6 +254,8 @@ class StagedFunction:
         outputs: dict[int, Any] = {}
         for stage, function in zip(self._stages, self._functions, strict=True):
             results = function.call(*[known[k] for k in stage.operands])
+            if stage.is_sorted:
+                results[0].sort()
             for k, x in zip(stage.outputs, results, strict=True):
                 (outputs if k >= 0 else known)[k] = x
         return [outputs[k] for k in range(self._count)]
@@ -312,7 +322,9 @@ def _direct(
             before.append(f"p{k} = pointer(x{k})")
     for k, store in enumerate(spec.stores):
         names |= {f"shape{k}": store.shape, f"dtype{k}": store.dtype}
-        before += [f"y{k} = empty(shape{k}, dtype{k})", f"q{k} = pointer(y{k})"]
+        is_there = isinstance(store, Update) and store.over is not None
+        made = f"x{store.over}" if is_there else f"empty(shape{k}, dtype{k})"
+        before += [f"y{k} = {made}", f"q{k} = pointer(y{k})"]
     for slot, operand, offset in launcher.operands:
         inside.append(f"values[{slot}] = p{operand}" + (f" + {offset}" if offset else ""))
     for slot, operand in launcher.numbers:

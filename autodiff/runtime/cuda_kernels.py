@@ -40,10 +40,8 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
-    indexed = indexed_by(eqn)
-    if indexed is not None:
-        is_written = indexed.combine is not None
-        return f"{primitive.name} writes at places" if is_written else why_not_indexed(eqn)
+    if indexed_by(eqn) is not None:
+        return why_not_indexed(eqn, KINDS)
     return why_not_lowered(eqn, KINDS) if primitive.combine is None else None
 
 

@@ -215,7 +215,7 @@ class _Fusion:
         if eqn.primitive.kind == "reduction":
             return eqn.inputs[0].aval.shape
         indexed = indexed_by(eqn)
-        writes = indexed is not None and indexed.combine is not None
+        writes = indexed is not None and indexed.combination is not None
         return (eqn.inputs[1] if writes else eqn.outputs[0]).aval.shape
 
     def _united(self, eqn: Eqn) -> Group | None:

@@ -62,9 +62,12 @@ def why_not_scanned(eqn: Eqn) -> str | None:
     return None
 
 
-def why_not_indexed(eqn: Eqn) -> str | None:
-    """Return why no kernel reads or writes at the places of an operation, None if one can."""
+def why_not_indexed(eqn: Eqn, kinds: str) -> str | None:
+    """Return why no kernel reads or writes at the places of an operation, None if one can.
+
+    `kinds`: as for `why_not_lowered`.
+    """
     dtype = eqn.outputs[0].aval.dtype
-    if dtypes.kind(dtype) not in REAL_KINDS:
+    if dtypes.kind(dtype) not in kinds:
         return f"{eqn.primitive.name} is on {dtype}, which kernels do not read at places"
     return None

@@ -143,6 +143,26 @@ inline __device__ u16 bfloat16_bits(float x) {
 inline __device__ float round_to_half(float x) { return half_value(half_bits(x)); }
 inline __device__ float round_to_bfloat16(float x) { return bfloat16_value(bfloat16_bits(x)); }
 
+// ---- the value that another lane of the warp has; every thread of the warp must ask
+
+inline __device__ bool from_lane(bool x, int lane) {
+  return __shfl_sync(0xffffffffu, int(x), lane) != 0;
+}
+inline __device__ u8 from_lane(u8 x, int lane) {
+  return u8(__shfl_sync(0xffffffffu, u32(x), lane));
+}
+inline __device__ u16 from_lane(u16 x, int lane) {
+  return u16(__shfl_sync(0xffffffffu, u32(x), lane));
+}
+template <class T>
+inline __device__ T from_lane(T x, int lane) {
+  return __shfl_sync(0xffffffffu, x, lane);
+}
+template <class T>
+inline __device__ Complex<T> from_lane(Complex<T> x, int lane) {
+  return {from_lane(x.real, lane), from_lane(x.imag, lane)};
+}
+
 // ---- reductions: `R::combine` over threads, in an order that does not change from run to run
 
 inline __device__ bool shuffled(bool x, int mask) {
@@ -213,4 +233,24 @@ inline __device__ bool is_last_block(u32* counter, u32 blocks, u32* shared) {
   __syncthreads();
   __threadfence();
   return AD_LD(shared);
+}
+
+// ---- atomic operations on integers of 32 or 64 bits, and on smaller ones
+
+template <class T>
+inline __device__ void atomic_add(T* to, T x) { atomicAdd(to, x); }
+inline __device__ void atomic_add(i64* to, i64 x) { atomicAdd((u64*)to, u64(x)); }
+template <class T>
+inline __device__ void atomic_min(T* to, T x) { atomicMin(to, x); }
+template <class T>
+inline __device__ void atomic_max(T* to, T x) { atomicMax(to, x); }
+
+// Let *to, an integer of at least 16 bits, become R::combine(*to, x) in one step.
+template <class R, class T>
+inline __device__ void combine_atomically(T* to, T x) {
+  for (T seen = 0;;) {
+    const T found = atomicCAS(to, seen, R::combine(seen, x));
+    if (found == seen) return;
+    seen = found;
+  }
 }

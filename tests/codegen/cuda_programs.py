@@ -122,7 +122,21 @@ def mean_and_variance(x):
     return mean, np.mean((x - mean[:, None]) ** 2, axis=1)
 
 
+def embedding_loss(table, tokens):
+    return np.sum(np.sin(table[tokens]) ** 2)
+
+
+def interaction(users, items, i, j):
+    return np.sum(np.tanh(users[i] * items[j]))
+
+
+def added(x, i, update, mode=None):
+    return ad.at(x)[i].add(update, mode=mode)
+
+
 KEY = np.array([17, 42], np.uint32)
+#: Indices that repeat, some of them much.
+MANY = np.where(np.arange(900) % 3, np.arange(900) * 7 % 23, 5)
 GAIN, SHIFT = _array(160), _array(160) + 1
 
 PROGRAMS: tuple[Program, ...] = (
@@ -237,6 +251,73 @@ PROGRAMS: tuple[Program, ...] = (
     Program("neighbours", lambda x: x[2:] - 2.0 * x[1:-1] + x[:-2], (_array(5000),)),
     Program("reversed", lambda x: x[::-1] * x, (_array(1000),)),
     Program("every_second", lambda x, y: x[::2] + y, (_array(1000), _array(500))),
+    # updates at places
+    Program("gradient_of_embedding", ad.grad(embedding_loss), (_array(23, 33), MANY), ulps=64),
+    Program(
+        "gradient_of_half_embedding",
+        ad.grad(embedding_loss),
+        (_array(23, 6, dtype=F16), MANY[:70]),
+        ulps=64,
+    ),
+    Program(
+        "gradient_of_interaction",
+        ad.grad(interaction, (0, 1)),
+        (_array(23, 3), _array(23, 3, dtype=F32) + 1, MANY, MANY[::-1].copy()),
+        ulps=64,
+    ),
+    Program("gradient_of_wide_rows", ad.grad(embedding_loss), (_array(23, 150), MANY), ulps=64),
+    Program(
+        "gradient_along_a_middle_axis",
+        ad.grad(lambda x, i: np.sum(np.sin(x[:, i]) ** 2)),
+        (_array(4, 23, 40), MANY[:300]),
+        ulps=64,
+    ),
+    Program("added_where", added, (_array(40), np.arange(-70, 90) % 60, _array(160)), ulps=0),
+    Program(
+        "weights_of_few_bins",
+        added,
+        (_array(7, dtype=F64), MANY % 7, _array(900, dtype=F64)),
+        ulps=0,
+    ),
+    Program(
+        "complex_updates",
+        lambda z, i, w: ad.at(z)[i, i // 2].multiply(w),
+        (1 + _array(23, 12) * 1j, MANY, 1 + 0.01j * _array(900)),
+        ulps=64,
+    ),
+    Program(
+        "last_updates",
+        lambda x, i, y: ad.at(x)[i].set(y),
+        (_array(23, 4), MANY, _array(900, 4)),
+        ulps=0,
+    ),
+    Program(
+        "smallest_updates",
+        lambda x, i, y: ad.at(x)[i].min(y),
+        (_array(23), MANY, _array(900)),
+        ulps=0,
+    ),
+    Program(
+        "counted_in_bins",
+        lambda i: ad.at(anp.zeros(23, np.int64))[i].add(1),
+        (np.tile(MANY, 6),),
+        ulps=0,
+    ),
+    Program(
+        "counted_in_many_bins",
+        lambda i: ad.at(anp.zeros((3000, 2), np.int32))[i].max(i[:, None].astype(np.int32)),
+        (MANY * 130,),
+        ulps=0,
+    ),
+    Program(
+        "small_integers_multiplied",
+        lambda x, i: ad.at(x)[i].multiply(3),
+        (np.arange(1, 24, dtype=np.int16), MANY),
+        ulps=0,
+    ),
+    Program(
+        "updates_of_one_place", lambda x, y: ad.at(x)[3].add(np.exp(y)), (_array(9, 40), _array(40))
+    ),
     # rows
     Program("short_rows", lambda x: np.sum(x * x, axis=1), (_array(100, 3),)),
     Program("rows_of_a_warp", lambda x: np.sum(np.exp(x), axis=1), (_array(21, 160),), wide=True),

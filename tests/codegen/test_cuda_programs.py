@@ -37,7 +37,8 @@ LONG_TOO = (
         "softmax",
     ),
     *("rows_of_a_block", "moments_of_long_rows", "columns", "tall_columns", "middle_axis"),
-    *("sum_of_squares", "softmax_of_everything"),
+    *("sum_of_squares", "softmax_of_everything", "gradient_of_embedding", "added_where"),
+    *("weights_of_few_bins", "last_updates", "counted_in_bins"),
 )
 
 

@@ -14,6 +14,8 @@ from autodiff.schedule.kernel_spec import (
     Choose,
     Gather,
     KernelSpec,
+    Location,
+    Placed,
     Position,
     Reduce,
     Scan,
@@ -37,6 +39,10 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             read = flat[np.where(inside, at, 0)]
             fill = read if value.fill is None else value.fill.value
             known.append(np.where(inside, read, fill).astype(value.dtype))
+            continue
+        if isinstance(value, Location):
+            at, inside = places_of(spec, value, known)
+            known.append(np.where(inside, at, value.missing).astype(value.dtype))
             continue
         if isinstance(value, Reduce):
             wide = known[value.operand].astype(value.accumulated)
@@ -90,9 +96,9 @@ def within(spec: KernelSpec, bounds: Sequence[Bound]) -> np.ndarray:
     return inside
 
 
-def places_of(spec: KernelSpec, x: Gather | Update, known: Sequence[Any]) -> tuple[Any, Any]:
-    """Return where a gather or an update is at every point, and whether that is in range."""
-    at = points_of(spec, x.strides, x.offset)
+def places_of(spec: KernelSpec, x: Placed, known: Sequence[Any]) -> tuple[Any, Any]:
+    """Return where what is placed is at every point, and whether that is in range."""
+    at = points_of(spec, x.strides, 0 if isinstance(x, Location) else x.offset)
     inside = np.ones(spec.shape, bool)
     for place in x.places:
         index = place.index.value if isinstance(place.index, Literal) else known[place.index]
@@ -124,7 +130,7 @@ def run_update(
         np.where(inside, at, -1).flat, np.broadcast_to(value, spec.shape).flat, strict=True
     ):
         if point >= 0:
-            flat[point] = x.combine(Numbers, flat[point], update)
+            flat[point] = x.combination.combine(Numbers, flat[point], update)
     return flat.reshape(x.shape)
 
 
