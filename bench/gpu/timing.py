@@ -82,7 +82,9 @@ def run(
     found = Outcome()
     for row in rows.program_rows(moved):
         progress(row.name)
-        _measured(found, card, peers, row.name, partial(_program_call, found, card, row), rounds)
+        ahead_of = rows.AHEAD_OF if row.is_alike else ()
+        call = partial(_program_call, found, card, row)
+        _measured(found, card, peers, row.name, call, rounds, ahead_of)
         if row.at_the_limit:
             found.goals.append(_rate_goal(row.name))
     for count in rows.COUNTS:
@@ -111,6 +113,7 @@ def _measured(
     name: str,
     make: Callable[[Peer], _Call | None],
     rounds: int,
+    ahead_of: Sequence[str] = rows.AHEAD_OF,
 ) -> None:
     """Measure one row. A contender that fails is left out with a note."""
     calls: dict[str, _Call] = {}
@@ -125,7 +128,7 @@ def _measured(
             continue
         if call is not None:
             calls[peer.name] = call
-    faster_than = {peer: 1.0 for peer in rows.AHEAD_OF if peer in calls and OURS in calls}
+    faster_than = {peer: 1.0 for peer in ahead_of if peer in calls and OURS in calls}
     workload = Workload(
         name=name,
         entrants={peer: _given(call) for peer, call in calls.items()},

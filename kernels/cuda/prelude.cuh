@@ -1,6 +1,6 @@
 // What generated kernels are written with. It includes nothing, so it costs a compiler little:
 // names of integer types, complex numbers, lanes of neighbouring elements, 16-bit floats,
-// combinations over the threads of a warp and of a block.
+// combinations over the threads of a warp and of a block, atomic operations.
 //
 // All memory of kernels is read and written by AD_LD and AD_ST. What has no C++ (inline PTX) has a
 // twin in C++, for compilers of processors, under AUTODIFF_EMULATOR.
