@@ -26,6 +26,7 @@ from autodiff.passes.inline import inline
 from autodiff.passes.pipeline import simplify
 from autodiff.runtime.backends import Backend, backend_of
 from autodiff.runtime.cpu_kernels import KernelFunction
+from autodiff.runtime.cuda_device import device_of
 from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Guards
 from autodiff.schedule.fuse import kernel
@@ -76,7 +77,7 @@ class Executable:
                 for i, x in enumerate(arguments)
             )
         if program.overwritten:
-            arguments = _apart(arguments, program.overwritten)
+            arguments = _apart(arguments, program.overwritten, module)
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray
@@ -148,12 +149,14 @@ class _Program:
     overwritten: frozenset[int] = frozenset()
 
 
-def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, ...]:
+def _apart(
+    arguments: Sequence[Any], overwritten: frozenset[int], module: ModuleType
+) -> tuple[Any, ...]:
     """Return arguments of which those to be overwritten share no memory with others."""
     bounds = sorted(
-        (*byte_bounds(x), i)
+        (*_bounds(x, module), i)
         for i, x in enumerate(arguments)
-        if isinstance(x, np.ndarray) and x.size
+        if isinstance(x, module.ndarray) and x.size
     )
     shared: set[int] = set()
     end, last = 0, -1  # of what begins earlier, that which ends last
@@ -164,6 +167,18 @@ def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, 
             end, last = stop, i
     shared &= overwritten
     return tuple([x.copy() if i in shared else x for i, x in enumerate(arguments)])
+
+
+def _bounds(array: Any, module: ModuleType) -> tuple[int, int]:
+    """Return the addresses of an array's first byte and of what comes after its last one."""
+    if module is np:
+        return byte_bounds(array)
+    device = device_of(module)
+    assert device is not None, "its kernels write over an argument"
+    ends = [s * (n - 1) for n, s in zip(array.shape, array.strides, strict=True)]
+    start = device.pointer(array)
+    low, high = sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
+    return start + low, start + high + array.itemsize
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -190,9 +205,7 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
             known, literals = _lifted(graph, module, repeated=False)
             scheduled, rest = _lifted(backend.schedule(known).graph, module)
             literals += rest
-            overwritten: frozenset[int] = frozenset()
-            if module is np:
-                scheduled, overwritten = with_reuse(scheduled, donated)
+            scheduled, overwritten = with_reuse(scheduled, donated, updates_only=module is not np)
             return _emitted(scheduled, literals, module, donated, backend, overwritten)
         except Exception as error:  # of compilers and loaders, of many kinds
             backend.give_up(error)

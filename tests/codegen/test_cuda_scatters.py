@@ -256,6 +256,53 @@ def _fields(x: Any) -> dict[str, Any]:
     return {name: getattr(x, name) for name in x.__slots__}
 
 
+def test_an_argument_that_is_given_away_is_updated_in_place():
+    run, (x, y, k) = scatter_of("wrap", "add", LAYOUTS["one place"], F32)
+    expected = run(x, y, k)
+    with emulated(checked=True) as device:
+        there = [fake_cupy.ndarray(array.copy()) for array in (x, y, k)]
+        kept = ad.jit(run)(*there)
+        assert same_bits(there[0].get(), x)
+        device.launched.clear()
+        given = ad.jit(run, donate_argnums=0)(*there)
+        assert len(device.launched) == 1
+        assert given.data.ptr == there[0].data.ptr
+    assert same_bits(kept.get(), expected)
+    assert same_bits(given.get(), expected)
+
+
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x[::-1], lambda x: x[1:]])
+def test_what_shares_memory_with_an_argument_given_away_is_read_before(view):
+    def f(x, i, y):
+        return ad.at(x)[i].add(1.0, mode="clip"), y * 2.0
+
+    x, i = of_many_sizes(40), np.arange(30) * 3 % 40
+    expected = x.copy()
+    expected[i] += 1
+    with emulated(checked=True):
+        there = fake_cupy.ndarray(x.copy())
+        found = ad.jit(f, donate_argnums=0)(there, fake_cupy.ndarray(i), view(there))
+        assert same_bits(found[0].get(), expected)
+        assert same_bits(found[1].get(), view(x) * 2)
+
+
+def test_one_update_after_another_is_made_in_the_same_memory():
+    add, (_, y, i) = scatter_of("promise", "add", LAYOUTS["rows"], F32)
+    x = numbers(F32, (7, 19))
+
+    def f(x, y, i):
+        for _ in range(4):
+            x = add(x, y, i)
+        return x
+
+    expected = x
+    for _ in range(4):
+        expected = add.func.reference(expected, y, i, **add.keywords)
+    found, launched = on_device(f, x, y, i)
+    assert same_bits(found, expected)
+    assert len(launched) == 1 + 4
+
+
 def test_a_number_of_the_host_is_added():
     i = np.arange(700) % 9
 
