@@ -204,6 +204,15 @@ def test_updates_that_are_distinct_take_one_kernel_after_a_copy():
     assert len(launched) == 2
 
 
+def test_places_that_are_seen_to_differ_take_one_kernel_after_a_copy():
+    x, y, diagonal = of_many_sizes(90_000).reshape(300, 300), of_many_sizes(300), np.arange(300)
+    expected = x.copy()
+    expected[diagonal, diagonal] += y
+    found, launched = on_device(lambda x, y: ad.at(x)[diagonal, diagonal].add(y), x, y)
+    assert same_bits(found, expected)
+    assert len(launched) == 2
+
+
 def test_a_promise_to_be_unique_is_relied_on():
     run, (x, updates, i) = scatter_of("promise", "add", LAYOUTS["rows"], F32)
     run.keywords["unique"] = True
