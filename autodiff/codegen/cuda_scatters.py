@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -41,7 +40,13 @@ from autodiff.codegen.cuda_indexed import at_places, atomically, update_element
 from autodiff.codegen.cuda_launch import CudaKernel, Extents, Integer, OperandPointer
 from autodiff.codegen.cuda_text import KernelText, ceil_div, is_heavy, power_of_two
 from autodiff.codegen.operations import Typed
-from autodiff.schedule.kernel_spec import KernelSpec, Order, along_axes, place_indices
+from autodiff.schedule.kernel_spec import (
+    KernelSpec,
+    Operand,
+    Order,
+    along_axes,
+    place_indices,
+)
 from autodiff.schedule.scatters import is_direct, is_distinct, needed, write_axes
 
 #: Threads of a block.
@@ -165,7 +170,7 @@ class _Scatter:
         text.integer("writes", self.writes)
         if self.columns > 1:
             text.integer("columns", self.columns)
-        #: The index along each axis of columns, and along the last one.
+        #: Of the column that has been entered: the index along each axis, and along the last one.
         self.column: tuple[dict[int, str], str] = {}, "0"
         self.each = 1
         self.width = THREADS
@@ -183,26 +188,33 @@ class _Scatter:
         indices = self.text.row_indices(column, range(self.axes, last + 1))
         self.column = indices, indices.pop(last)
 
-    def _enter_write(self, write: str) -> None:
-        """Work out where a write, and the column if one has been entered, are in all arrays."""
-        self.text.starts.clear()
-        indices = self.text.row_indices(write, range(self.axes))
-        self.text.starts_of(indices | self.column[0])
+    def _values(self, write: str, *roots: Operand, update: bool = False) -> dict[int, Held]:
+        """Return values of a write and of the column, with what they are computed from.
 
-    def _known(self, *roots: Any) -> dict[int, Held]:
-        """Return what values of the write and the column are computed from, with them."""
-        return self.text.values_at(needed(self.text.spec, roots), self.column[1])
+        `update`: whether to work out, too, where the updated array's element is.
+        """
+        text, spec = self.text, self.text.spec
+        values = needed(spec, roots)
+        parts = [(*spec.loads, *spec.values)[i] for i in values]
+        text.starts.clear()
+        indices = text.row_indices(write, range(self.axes))
+        placed = [*text.placed(parts), *([self.update] if update else [])]
+        text.starts_of(indices | self.column[0], placed)
+        return text.values_at(values, self.column[1])
 
-    def _slot(self) -> tuple[Typed, Typed | None]:
-        """Return where the first column of the write is, and whether that is in range."""
-        known = self._known(*place_indices(self.update))
+    def _slot(self, write: str) -> tuple[Typed, Typed | None]:
+        """Return where the first column of a write is, and whether that is in range."""
+        column, self.column = self.column, ({}, "0")
+        known = self._values(write, *place_indices(self.update), update=True)
         place, inside = at_places(self.text, self.update, known, "0")
+        self.column = column
         return Typed(place, np.dtype(np.int64)), inside
 
-    def _set_update(self, form: str) -> None:
-        """Append a statement in which `{value}` is the write's update."""
+    def _set_update(self, write: str, form: str) -> None:
+        """Append a statement in which `{value}` is a write's update of the column."""
         value = self.update.value
-        self.text.elements.set(form, self.text.operand_value(value, self._known(value)))
+        known = self._values(write, value)
+        self.text.elements.set(form, self.text.operand_value(value, known))
 
     @property
     def _total(self) -> str:
@@ -248,8 +260,7 @@ class _Scatter:
         b.statement("const int lane = threadIdx.x;")
         b.statement(f"const {index} write = {self._wide('blockIdx.x')} * {across} + threadIdx.y;")
         b.statement("if (write >= writes) return;")
-        self._enter_write("write")
-        self._declare_slot("slot_at")
+        self._declare_slot("write", "slot_at")
         if self.update.mode == "drop":
             b.statement("if (slot_at < 0) return;")
         with b.within(f"for ({index} start = 0; start < write; start += 32)"):
@@ -265,18 +276,14 @@ class _Scatter:
         self._declare_totals()
         with b.within("if (inside)"):
             self._load_total()
-        column = self.column
         head = f"for ({index} start = write / 32 * 32; start < writes; start += 32)"
         with b.within(head):
-            self.column = {}, "0"
             self._declare_same("other >= write && other < writes")
             b.statement("u32 found = __ballot_sync(0xffffffffu, is_same);")
             with b.within("for (; found; found &= found - 1)"):
                 b.statement(f"const {index} next = start + __ffs(found) - 1;")
                 with b.within("if (inside)"):
-                    self.column = column
-                    self._enter_write("next")
-                    self._set_update(f"const {self.kind} update = {{value}};")
+                    self._set_update("next", f"const {self.kind} update = {{value}};")
                     self._combine("update")
         with b.within("if (inside)"):
             self._store_total()
@@ -284,9 +291,9 @@ class _Scatter:
         grid = (ceil_div(self.writes, across), high, deep)
         return self._launched(about, grid, (32, across, 1))
 
-    def _declare_slot(self, name: str) -> None:
-        """Declare where the first column of the write is, -1 if it is dropped."""
-        slot, inside = self._slot()
+    def _declare_slot(self, write: str, name: str) -> None:
+        """Declare where the first column of a write is, -1 if it is dropped."""
+        slot, inside = self._slot(write)
         slot = slot if inside is None else self.text.o.where(inside, slot, -1)
         self.text.elements.set(f"const i64 {name} = {{value}};", slot)
 
@@ -296,8 +303,7 @@ class _Scatter:
         b.statement(f"const {self.index} other = start + lane;")
         b.statement("bool is_same = false;")
         with b.within(f"if ({condition})"):
-            self._enter_write("other")
-            self._declare_slot("its_slot")
+            self._declare_slot("other", "its_slot")
             b.statement("is_same = its_slot == slot_at;")
 
     # ---- writes that are sorted
@@ -360,8 +366,7 @@ class _Scatter:
                     with b.within("if (next >> bits == slot)"):
                         self._declare_write("next")
                         with self._each_column():
-                            self._enter_write("write")
-                            self._set_update(f"{update} = {{value}};")
+                            self._set_update("write", f"{update} = {{value}};")
                         b.statement("++count;")
             b.statement("#pragma unroll")
             with b.within(f"for (int step = 0; step < {self.steps}; ++step)"):
@@ -385,8 +390,7 @@ class _Scatter:
         self._declare_head("first < writes && column < columns")
         b.statement("if (!is_first) return;")
         self._declare_write("entry")
-        self._enter_write("write")
-        self.text.elements.set("const i64 slot_at = {value};", self._slot()[0])
+        self.text.elements.set("const i64 slot_at = {value};", self._slot("write")[0])
         if self.each == 1:
             self._enter_column("column")
         self._declare_totals()
@@ -414,8 +418,7 @@ class _Scatter:
         b.statement("i64 slot_at = 0;")
         with b.within("if (is_first)"):
             self._declare_write("entry")
-            self._enter_write("write")
-            self.text.elements.set("slot_at = {value};", self._slot()[0])
+            self.text.elements.set("slot_at = {value};", self._slot("write")[0])
             self._load_total()
         with b.within("if (is_first && !is_long)"):
             self._combine_all()
@@ -433,8 +436,7 @@ class _Scatter:
                     b.statement("is_there = next >> bits == its_slot;")
                     with b.within("if (is_there)"):
                         self._declare_write("next")
-                        self._enter_write("write")
-                        self._set_update("update = {value};")
+                        self._set_update("write", "update = {value};")
                 b.statement("const int count = __popc(__ballot_sync(0xffffffffu, is_there));")
                 b.statement("#pragma unroll 8")
                 with b.within("for (int of = 0; of < count; ++of)"):

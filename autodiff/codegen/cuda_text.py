@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import linecache
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os.path import basename
 from typing import Any
 
@@ -42,11 +42,13 @@ from autodiff.schedule.kernel_spec import (
     Compute,
     Gather,
     KernelSpec,
+    KernelValue,
     Load,
     Location,
     Operand,
     Position,
     Reduce,
+    Scan,
     Store,
     Update,
 )
@@ -263,7 +265,8 @@ class KernelText:
 
         There is one place for equal strides.
         """
-        for x in self._placed() if arrays is None else arrays:
+        everything = (*self.spec.loads, *self.spec.values, *self.stores)
+        for x in self.placed(everything) if arrays is None else arrays:
             key = x.strides[: self.spec.rows]
             if key in self.starts:
                 continue
@@ -281,13 +284,15 @@ class KernelText:
                 self.b.statement(f"const {self.index} {name} = {' + '.join(terms)};")
                 self.starts[key] = name
 
-    def _placed(self) -> list[Placed]:
-        """Return everything whose place depends on the row."""
-        parts: list[Placed] = [*self.spec.loads, *self.stores]
-        for x in (*self.spec.loads, *self.spec.values):
-            parts += x.bounds if isinstance(x, Load | Choose) else ()
-            parts += [x] if isinstance(x, Gather | Position | Location) else []
-        return parts
+    @staticmethod
+    def placed(parts: Iterable[Load | KernelValue | Store | Update]) -> list[Placed]:
+        """Return of parts of a kernel everything whose place depends on the row."""
+        found: list[Placed] = []
+        for x in parts:
+            found += x.bounds if isinstance(x, Load | Choose) else ()
+            if not isinstance(x, Compute | Reduce | Scan | Choose):
+                found.append(x)
+        return found
 
     def holds(self, bounds: Sequence[Bound], point: str) -> str:
         """Return the text of whether all bounds hold at a point."""
