@@ -57,7 +57,8 @@ class CudaFunction:
     """A kernel on a device: called with its operands it returns the list of its outputs.
 
     Operands are arrays of the device, or numbers where the kernel reads one element. Outputs are
-    fresh. Operands that are not contiguous are copied first. A kernel of one number that is given
+    fresh, but for what is updated in an operand's memory. Operands that are not contiguous are
+    copied first. A kernel of one number that is given
     numbers of the host is run there, and returns such.
     """
 
@@ -237,25 +238,26 @@ class _Launcher:
 class StagedFunction:
     """A kernel on a device as several: one for each pass over its rows, or to make updates.
 
-    What is sorted between two of them is sorted by the device's arrays themselves.
+    What is sorted between two of them is sorted by the device.
     """
 
-    __slots__ = ("_count", "_functions", "_stages", "text")
+    __slots__ = ("_count", "_device", "_functions", "_stages", "text")
 
     def __init__(self, spec: KernelSpec, stages: Sequence[Stage], device: Device) -> None:
         self._count = len(spec.stores)
+        self._device = device
         self._stages = stages
         self._functions = [CudaFunction(stage.spec, device) for stage in stages]
         self.text = "\n".join(function.text for function in self._functions)
 
     def call(self, *operands: Any) -> list[Any]:
-        """Run the kernels on the current stream; outputs are fresh."""
+        """Run the kernels on the current stream; outputs are as those of `CudaFunction`."""
         known = dict(enumerate(operands))
         outputs: dict[int, Any] = {}
         for stage, function in zip(self._stages, self._functions, strict=True):
             results = function.call(*[known[k] for k in stage.operands])
             if stage.is_sorted:
-                results[0].sort()
+                self._device.sort(results[0])
             for k, x in zip(stage.outputs, results, strict=True):
                 (outputs if k >= 0 else known)[k] = x
         return [outputs[k] for k in range(self._count)]

@@ -117,3 +117,7 @@ class CupyDevice:
     def stream(self) -> int:
         """Return the current stream's address."""
         return self._stream().ptr
+
+    def sort(self, array: Any) -> None:
+        """Sort an array of unsigned integers in its place, by CuPy's radix sort."""
+        array.sort()

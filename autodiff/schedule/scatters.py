@@ -115,7 +115,7 @@ def _maps(spec: KernelSpec, i: int) -> list[tuple[int, ...]]:
 
 
 class _Stages:
-    """The stages as they grow. `made` counts the arrays between them, numbered -1, -2, ..."""
+    """The stages as they grow; `made` counts the arrays between them, which are -1, -2, ..."""
 
     def __init__(self, spec: KernelSpec) -> None:
         self.spec = spec
@@ -188,7 +188,7 @@ class _Stages:
         writes = self.spec.shape[:axes]
         strides, places, slots = self._slots(x, axes)
         bits = (prod(writes) - 1).bit_length()
-        assert (slots << bits).bit_length() <= 64, "there is memory for fewer writes and slots"
+        assert (slots << bits).bit_length() < 64, "there is memory for fewer writes and slots"
         dtype = np.dtype(np.uint32 if (slots << bits) < 1 << 32 else np.uint64)
         numbers = contiguous_strides(writes)
         part = _Part(self.spec, place_indices(x), axes)

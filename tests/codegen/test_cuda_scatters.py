@@ -399,3 +399,46 @@ def test_stages_mean_what_the_kernel_does(layout, few, monkeypatch):
                 for k, x in zip(stage.outputs, outputs, strict=True):
                     (results if k >= 0 else known)[k] = x
             assert same_bits(results[0], run(*operands))
+
+
+def test_stages_say_what_they_do(monkeypatch):
+    monkeypatch.setattr(scatters, "FEW_WRITES", 4)
+
+    def stages(kind: str) -> list[str]:
+        run, operands = scatter_of("drop", kind, ((0,), 0, (30, 8), (5,)), F32)
+        return [str(x.spec) for x in scatters.in_scatter_stages(spec_of(run, operands)[0])]
+
+    copy = "kernel over points [240] {\n  v0: float32 = load 0 at i0\n  store 0 at i0: v0\n}"
+    assert stages("add") == [
+        copy,
+        "kernel over points [5] {\n"
+        "  v0: int64 = load 0 at i0\n"
+        "  v1: uint32 = i0 + 8 v0 below 30, drop to 240\n"
+        "  store 0 at i0: v1\n"
+        "}",
+        "kernel over points [5, 8] {\n"
+        "  v0: int64 = load 0 at i0\n"
+        "  v1: float32 = load 1 at 8 i0 + i1\n"
+        "  store 0, from load 3 over 3, at i1 + 8 v0 below 30, drop in order of 2: added v1\n"
+        "}",
+    ]
+    assert stages("set") == [
+        copy,
+        "kernel over points [30] {\n  v0: int32 = -1\n  store 0 at i0: v0\n}",
+        "kernel over points [5] {\n"
+        "  v0: int64 = load 0 at i0\n"
+        "  v1: int32 = i0\n"
+        "  store 0, from load 1 over 1, at 0 + 1 v0 below 30, drop: larger v1\n"
+        "}",
+        "kernel over points [5, 8] {\n"
+        "  v0: int64 = load 0 at i0\n"
+        "  v1: float32 = load 1 at 8 i0 + i1\n"
+        "  v2: int64 = 0 + 8 v0 below 30, drop to -1\n"
+        "  v3: int64 = 0 + 1 v0 below 30, drop to -1\n"
+        "  v4: int32 = gather 2 at 0 + 1 v3 below 30, fill -1\n"
+        "  v5: int32 = i0\n"
+        "  v6: bool = equal v4 v5\n"
+        "  v7: int64 = where v6 v2 -1\n"
+        "  store 0, from load 3 over 3, at i1 + 1 v7 below 240, drop unique: replaced v1\n"
+        "}",
+    ]
