@@ -58,8 +58,8 @@ class CudaFunction:
 
     Operands are arrays of the device, or numbers where the kernel reads one element. Outputs are
     fresh, but for what is updated in an operand's memory. Operands that are not contiguous are
-    copied first. A kernel of one number that is given
-    numbers of the host is run there, and returns such.
+    copied first. A kernel of one number that is given numbers of the host is run there, and returns
+    such.
     """
 
     __slots__ = (

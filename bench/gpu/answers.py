@@ -14,13 +14,13 @@ from unittest.mock import patch
 import numpy as np
 
 import autodiff as ad
-from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_text
+from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_scatters, cuda_text
 from bench.declare import OURS, Peer
 from bench.gpu.card import Card, loops_of
 from bench.gpu.contenders import COPY
 from bench.gpu.rows import chain_text
 from bench.gpu.timing import Outcome
-from bench.programs import elementwise, rows
+from bench.programs import elementwise, gpu, rows
 
 NUMPY = Peer(name=OURS, version="", numpy=np)
 NOT_MEASURED = "not measured"
@@ -52,6 +52,7 @@ class Trial:
         values: what it is given.
         program: a function, of one array, that is multiplied by a number at its end.
         length: of the array's rows; None for an array of one axis.
+        before: whether the array is multiplied instead: the result would be by another kernel.
     """
 
     question: str
@@ -60,9 +61,12 @@ class Trial:
     values: tuple[int, ...]
     program: Callable[[Any], Any]
     length: int | None = None
+    before: bool = False
 
     def function(self, by: float) -> Callable[[Any], Any]:
         """Return the program, made another one by a number, so that its kernel is emitted anew."""
+        if self.before:
+            return lambda x: self.program(x * by)
         return lambda x: self.program(x) * by
 
     def shape(self, count: int) -> tuple[int, ...]:
@@ -71,6 +75,14 @@ class Trial:
             return (count,)
         length = min(self.length, count)
         return count // length, length
+
+
+def _added_rows(x: Any) -> Any:
+    """Return rows added up at places, four to each."""
+    count, width = x.shape
+    slots = max(1, count // 4)
+    places = np.random.default_rng(0).integers(0, slots, count)
+    return gpu.added_at(slots, width)(NUMPY)(x, places)
 
 
 TRIALS = (
@@ -110,6 +122,24 @@ TRIALS = (
         (0, 80),
         rows.softmax(NUMPY),
         16384,
+    ),
+    Trial(
+        "How many columns of rows of 256 that are added up at places should a thread take?",
+        cuda_scatters,
+        "EACH",
+        (1, 2, 4, 8),
+        _added_rows,
+        256,
+        before=True,
+    ),
+    Trial(
+        "How many updates of a row should a thread load before it adds up the first?",
+        cuda_scatters,
+        "STEPS",
+        (1, 2, 4, 8),
+        _added_rows,
+        256,
+        before=True,
     ),
 )
 
