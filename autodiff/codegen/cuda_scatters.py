@@ -38,7 +38,7 @@ import numpy as np
 from autodiff.codegen.cuda_elements import Held, element_name, held_name
 from autodiff.codegen.cuda_indexed import at_places, atomically, update_element
 from autodiff.codegen.cuda_launch import CudaKernel, Extents, Integer, OperandPointer
-from autodiff.codegen.cuda_text import KernelText, ceil_div, is_heavy, power_of_two
+from autodiff.codegen.cuda_text import KernelText, ceil_div, instructions_at_a_point, power_of_two
 from autodiff.codegen.operations import Typed
 from autodiff.schedule.kernel_spec import (
     KernelSpec,
@@ -52,12 +52,15 @@ from autodiff.schedule.scatters import is_direct, is_distinct, needed, write_axe
 #: Threads of a block.
 THREADS = 256
 
-#: Updates of a slot that a thread loads before it combines the first of them, where little is
-#: computed for each.
-STEPS = 4
-
 #: Columns that a thread takes, where there are enough: an estimate of what keeps memory busy.
 EACH = 4
+
+#: Updates that a thread loads before it combines the first of them, and twice as many where it
+#: takes several columns. With twice as many again there were too few registers for sines.
+LOADED = 4
+
+#: Instructions of these updates together, at most.
+MOST_INSTRUCTIONS = 1000
 
 #: Blocks along y that a grid has at most; beyond, they go on along z.
 MOST_BLOCKS = 32768
@@ -174,8 +177,8 @@ class _Scatter:
         self.column: tuple[dict[int, str], str] = {}, "0"
         self.each = 1
         self.width = THREADS
-        self.is_heavy = is_heavy(text.spec)
-        self.steps = 1 if self.is_heavy else STEPS
+        instructions = max(1, instructions_at_a_point(text.spec))
+        self.most_loaded = max(1, MOST_INSTRUCTIONS // instructions)
 
     # ---- a write and a column
 
@@ -354,32 +357,32 @@ class _Scatter:
     def _combine_all(self) -> None:
         """Combine the updates of all entries of a slot from `first` on."""
         b = self.b
+        wanted = LOADED if self.each == 1 else 2 * LOADED
+        steps = max(1, min(wanted, self.most_loaded) // self.each)
         update = "updates[step]" if self.each == 1 else "updates[step][k]"
-        with b.within(f"for ({self.index} p = first;; p += {self.steps})"):
+        with b.within(f"for ({self.index} p = first;; p += {steps})"):
             across = "" if self.each == 1 else f"[{self.each}]"
-            b.statement(f"{self.kind} updates[{self.steps}]{across};")
+            b.statement(f"{self.kind} updates[{steps}]{across};")
             b.statement("int count = 0;")
             b.statement("#pragma unroll")
-            with b.within(f"for (int step = 0; step < {self.steps}; ++step)"):
-                with b.within("if (p + step < writes)"):
-                    b.statement(f"const {self.entry} next = AD_LD(&entries[p + step]);")
-                    with b.within("if (next >> bits == slot)"):
-                        self._declare_write("next")
-                        with self._each_column():
-                            self._set_update("write", f"{update} = {{value}};")
-                        b.statement("++count;")
+            each = f"for (int step = 0; step < {steps}; ++step)"
+            with b.within(each), b.within("if (p + step < writes)"):
+                b.statement(f"const {self.entry} next = AD_LD(&entries[p + step]);")
+                with b.within("if (next >> bits == slot)"):
+                    self._declare_write("next")
+                    with self._each_column():
+                        self._set_update("write", f"{update} = {{value}};")
+                    b.statement("++count;")
             b.statement("#pragma unroll")
-            with b.within(f"for (int step = 0; step < {self.steps}; ++step)"):
-                with b.within("if (step < count)"):
-                    with self._each_column(enter=False):
-                        self._combine(update)
-            b.statement(f"if (count < {self.steps}) break;")
+            with b.within(each), b.within("if (step < count)"), self._each_column(enter=False):
+                self._combine(update)
+            b.statement(f"if (count < {steps}) break;")
 
     def sorted(self) -> CudaKernel:
         """Return the kernel in which a thread takes columns of a slot."""
         b, index = self.b, self.index
         self._begin_sorted()
-        self.each = EACH if self.columns >= 32 * EACH and not self.is_heavy else 1
+        self.each = EACH if self.columns >= 32 * EACH and self.most_loaded >= EACH else 1
         self.width = min(THREADS, power_of_two(ceil_div(self.columns, self.each)))
         across = THREADS // self.width
         block, high, deep = self._column_blocks(self.width * self.each)

@@ -103,12 +103,17 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
 
 
 def is_heavy(spec: KernelSpec) -> bool:
-    """Return whether so much is computed at a point that memory is waited for in any case.
+    """Return whether so much is computed at a point that memory is waited for in any case."""
+    return instructions_at_a_point(spec) > HEAVY
 
-    Instructions are counted as those of a processor: formulas are much the same.
+
+def instructions_at_a_point(spec: KernelSpec) -> int:
+    """Return how many instructions compute the values of a point.
+
+    They are counted as those of a processor: formulas are much the same.
     """
     computed = [value for value in spec.values if isinstance(value, Compute)]
-    return sum(instructions_of(value, spec, AVX2) for value in computed) > HEAVY
+    return sum(instructions_of(value, spec, AVX2) for value in computed)
 
 
 def is_long(spec: KernelSpec) -> bool:

@@ -133,10 +133,10 @@ TRIALS = (
         before=True,
     ),
     Trial(
-        "How many updates of a row should a thread load before it adds up the first?",
+        "How many updates should a thread load before it adds up the first?",
         cuda_scatters,
-        "STEPS",
-        (1, 2, 4, 8),
+        "LOADED",
+        (2, 4, 8, 16),
         _added_rows,
         256,
         before=True,

@@ -299,13 +299,13 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program(
         "counted_in_bins",
-        lambda i: ad.at(anp.zeros(23, np.int64))[i].add(1),
+        lambda i: ad.at(np.zeros(23, np.int64))[i].add(1),
         (np.tile(MANY, 6),),
         ulps=0,
     ),
     Program(
         "counted_in_many_bins",
-        lambda i: ad.at(anp.zeros((3000, 2), np.int32))[i].max(i[:, None].astype(np.int32)),
+        lambda i: ad.at(np.zeros((3000, 2), np.int32))[i].max(i[:, None].astype(np.int32)),
         (MANY * 130,),
         ulps=0,
     ),
