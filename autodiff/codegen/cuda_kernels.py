@@ -15,7 +15,8 @@ from autodiff.base.kernel_sources import kernel_directory
 from autodiff.codegen.cpu_layout import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
-from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages, rows_are_neighbours
+from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages
+from autodiff.codegen.cuda_teams import rows_are_neighbours
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
 from autodiff.schedule.kernel_spec import (
