@@ -1,8 +1,9 @@
 """Kernels for GPUs: from a `KernelSpec` to CUDA C++.
 
 `emit_kernel` chooses the shape of a kernel; each shape has a module that says how its threads are
-mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders, and
-`cuda_reductions`. `program_text` puts kernels together into what is compiled.
+mapped: `cuda_elementwise`, `cuda_tiles` where operands lie in memory in different orders,
+`cuda_reductions`, and `cuda_scans` for running results. `program_text` puts kernels together into
+what is compiled.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from autodiff.codegen.cpu_layout import CannotEmit, collapsed
 from autodiff.codegen.cuda_elementwise import emit_elementwise
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_reductions import emit_reductions, is_for_stages
+from autodiff.codegen.cuda_scans import emit_scans, scans_are_for_stages, turned
+from autodiff.codegen.cuda_stretches import why_not_in_stretches
 from autodiff.codegen.cuda_teams import rows_are_neighbours
 from autodiff.codegen.cuda_text import KernelText, lanes_of
 from autodiff.codegen.cuda_tiles import crossed_axis, emit_tiles
@@ -27,6 +30,7 @@ from autodiff.schedule.kernel_spec import (
     Load,
     Position,
     Reduce,
+    Scan,
     Store,
 )
 from autodiff.schedule.stages import Stage, in_stages
@@ -75,14 +79,22 @@ def emit_kernel(
         CannotEmit: points of a row are not one axis, and there is a reduction; or the spec has
             parts that this backend has no text for.
     """
-    layout = collapsed(spec)
+    layout, backwards = _laid_out(spec)
     _check_parts(layout)
-    axis = None if layout.reduces else crossed_axis(layout)
+    axis = crossed_axis(layout) if layout.is_pointwise else None
     lanes = lanes_of(layout, target, aligned and axis is None and not rows_are_neighbours(layout))
     text = KernelText(layout, target, name, numbers, lanes, contract)
+    if layout.scans:
+        return emit_scans(text, target, backwards)
     if layout.reduces:
         return emit_reductions(text, target)
     return emit_elementwise(text) if axis is None else emit_tiles(text, axis)
+
+
+def _laid_out(spec: KernelSpec) -> tuple[KernelSpec, bool]:
+    """Return a kernel as it goes through memory, and whether rows begin at their last points."""
+    layout = collapsed(spec)
+    return turned(layout) if layout.scans else (layout, False)
 
 
 #: What the shapes of kernels read of a load and of a store.
@@ -96,7 +108,9 @@ def _check_parts(spec: KernelSpec) -> None:
     """Raise `CannotEmit` if a spec says something that no text here would say."""
     for part in (*spec.loads, *spec.values, *spec.stores):
         kind = type(part)
-        if kind in (Compute, Reduce, Gather, Choose, Position):
+        if isinstance(part, Scan) and (reason := why_not_in_stretches(part)):
+            raise CannotEmit(reason)
+        if kind in (Compute, Reduce, Scan, Gather, Choose, Position):
             continue
         others = {f.name: f.default for f in fields(part)}
         for name in _PARTS.get(kind, set()):
@@ -108,7 +122,7 @@ def _check_parts(spec: KernelSpec) -> None:
 def can_emit(spec: KernelSpec) -> bool:
     """Return whether a kernel can be emitted for a GPU, and is over some points."""
     try:
-        _check_parts(collapsed(spec))
+        _check_parts(_laid_out(spec)[0])
     except CannotEmit:
         return False
     return bool(spec.row_count * spec.row_size)
@@ -119,4 +133,5 @@ def stages_of(spec: KernelSpec, target: Target) -> tuple[Stage, ...]:
     layout = collapsed(spec)
     if any(isinstance(value, Gather) for value in spec.values):
         return ()
-    return in_stages(spec) if layout.reduces and is_for_stages(layout, target) else ()
+    wanted = scans_are_for_stages if layout.scans else is_for_stages
+    return in_stages(spec) if layout.reduces and wanted(layout, target) else ()

@@ -93,6 +93,8 @@ class CudaKernel:
         parameters: what it is given, in order.
         grid: number of blocks.
         block: number of threads of a block.
+        before: functions of the same definition that are launched first, in this order, on the same
+            parameters and as many threads.
     """
 
     name: str
@@ -101,3 +103,4 @@ class CudaKernel:
     parameters: tuple[Parameter, ...]
     grid: Extents
     block: Extents
+    before: tuple[str, ...] = ()

@@ -292,37 +292,21 @@ class _Reductions:
         return i < self.needs.first and self.text.is_wide(self.spec.loads[i])
 
     def _load_lanes(self, i: int, arrays: dict[int, str], guarded: bool) -> None:
-        b, text = self.b, self.text
-        load = self.spec.loads[i]
-        place = text.place(load, "j")
-        some = ", left" if guarded else ""
-        function = "load_first_lanes" if guarded else "load_lanes"
-        call = f"{function}<{self.lanes}>({text.pointers[i]}, {place}{some})"
-        if guarded:
-            whole = f"load_lanes<{self.lanes}>({text.pointers[i]}, {place})"
-            call = f"left == {self.lanes} ? {whole} : {call}"
+        b = self.b
+        call = self.text.lanes_at(i, "j", guarded)
         if i in arrays:
             b.statement(f"{arrays[i]} = {call};")
             return
         arrays[i] = b.fresh(f"v{i}_lanes")
-        kind = element_name(load.dtype)
+        kind = element_name(self.spec.loads[i].dtype)
         b.statement(f"const Lanes<{kind}, {self.lanes}> {arrays[i]} = {call};")
 
     def _store_lanes(self, results: dict[int, str], guarded: bool) -> None:
-        b, text = self.b, self.text
         with ExitStack() as only:
             if self.rows.inside and results:
-                only.enter_context(b.within(f"if ({self.rows.inside})"))
+                only.enter_context(self.b.within(f"if ({self.rows.inside})"))
             for s, name in results.items():
-                place = text.place(self.text.stores[s], "j")
-                if guarded:
-                    some = f"store_first_lanes({text.outputs[s]}, {place}, {name}, left);"
-                    with b.within(f"if (left < {self.lanes})"):
-                        b.statement(some)
-                    with b.within("else"):
-                        b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
-                else:
-                    b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
+                self.text.store_lanes(s, name, "j", guarded)
 
     def _value(
         self,

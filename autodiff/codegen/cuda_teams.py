@@ -144,6 +144,8 @@ class TeamText:
 
     def combine(self, reductions: Mapping[int, Reduce], held: Mapping[int, str]) -> None:
         """Emit the combination of variables over the team, and over the blocks of a row."""
+        if not reductions:
+            return
         self._across(reductions, held)
         if self.team.parts > 1:
             self._combine_parts(reductions, held)
@@ -243,8 +245,13 @@ class TeamText:
             for s, i in stored:
                 self.text.store(s, self.text.row_values[i], "0")
 
-    def launched(self, about: str = "") -> CudaKernel:
-        """Return the kernel; `about` are lines on what a block shares and meets."""
+    def launched(self, about: str = "", least_threads: int | None = None) -> CudaKernel:
+        """Return the kernel.
+
+        Args:
+            about: lines on what a block shares and meets.
+            least_threads: how many a multiprocessor must hold at least, as for `KernelText.kernel`.
+        """
         team, spec = self.team, self.spec
         rows = spec.row_count
         if team.kind == "warp":
@@ -271,4 +278,5 @@ class TeamText:
             grid = (team.parts, rows, 1) if is_divided else (rows, 1, 1)
             mapped = "x: points of a row" if not is_divided else "x: parts of a row; y: rows"
         lines = "\n".join(line for line in (mapped, about) if line)
-        return self.text.kernel(lines, threads, grid, block)
+        least_blocks = None if least_threads is None else max(1, least_threads // threads)
+        return self.text.kernel(lines, threads, grid, block, least_blocks)

@@ -76,12 +76,14 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     """Return how many neighbouring points a thread takes at a time.
 
     As many as fill 16 bytes of the widest type, at most `MOST_LANES`, if all arrays whose points
-    are neighbours in memory can be read so: each row must begin at a multiple of that.
+    are neighbours in memory can be read so: each row must begin at a multiple of that. Bounds are
+    those of single elements: a kernel with scans reads what has some one by one, others all.
     """
     known = Needs(spec).in_rows
-    if any(x.bounds and not known[i] for i, x in enumerate(spec.loads)):
-        return 1  # bounds are those of single elements
-    flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
+    if not spec.scans and any(x.bounds and not known[i] for i, x in enumerate(spec.loads)):
+        return 1
+    read = [x for i, x in enumerate(spec.loads) if not known[i] and not x.bounds]
+    flat = [x for x in read if x.strides[-1] == 1]
     stores = [x for x in spec.stores if isinstance(x, Store)]
     written = [x for x in stores if x.strides and x.strides[-1] == 1]
     everything: list[Load | Store] = [*flat, *written]
@@ -98,12 +100,17 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
 
 
 def is_heavy(spec: KernelSpec) -> bool:
-    """Return whether so much is computed at a point that memory is waited for in any case.
+    """Return whether so much is computed at a point that memory is waited for in any case."""
+    return instructions_at_point(spec) > HEAVY
 
-    Instructions are counted as those of a processor: formulas are much the same.
+
+def instructions_at_point(spec: KernelSpec) -> int:
+    """Return how many instructions are computed at a point.
+
+    They are counted as those of a processor: formulas are much the same.
     """
     computed = [value for value in spec.values if isinstance(value, Compute)]
-    return sum(instructions_of(value, spec, AVX2) for value in computed) > HEAVY
+    return sum(instructions_of(value, spec, AVX2) for value in computed)
 
 
 def is_long(spec: KernelSpec) -> bool:
@@ -146,10 +153,8 @@ class KernelText:
         self.lanes = lanes
         self.long = is_long(spec)
         self.index = "i64" if self.long else "i32"
-        self.b = CudaBuilder(target, (name, *_OWN_NAMES))
-        self.elements = Elements(self.b)
-        self.o = self.elements.o
-        self.b.contract = contract
+        self.contract = contract
+        self._begin(CudaBuilder(target, (name, *_OWN_NAMES)))
         self.needs = Needs(spec)
         self.parameters: list[tuple[str, Parameter]] = []
         self.strides: dict[int, str] = {}
@@ -165,6 +170,31 @@ class KernelText:
         self.row_values: dict[int, Held] = {}
         self._names = _names(spec)
         self._line: Any = None
+        self._functions: list[tuple[str, str, list[str]]] = []
+
+    def _begin(self, builder: CudaBuilder) -> None:
+        self.b = builder
+        self.b.contract = self.contract
+        self.elements = Elements(self.b)
+        self.o = self.elements.o
+
+    def end_function(self, name: str, about: str) -> None:
+        """Make what has been emitted a function that is launched before the kernel.
+
+        What follows is the next function, of the same parameters.
+
+        Args:
+            name: the function's name.
+            about: lines that say what it does.
+        """
+        self._functions.append((name, about, self.b.rendered(1)))
+        given = [declaration.rpartition(" ")[2] for declaration, _ in self.parameters]
+        functions = self.b.functions
+        self._begin(CudaBuilder(self.b.target, (self.name, *_OWN_NAMES, *given)))
+        self.b.functions = functions
+        self.starts.clear()
+        self.row_values.clear()
+        self._line = None
 
     # ---- parameters
 
@@ -194,8 +224,9 @@ class KernelText:
 
     def integer(self, name: str, value: int) -> str:
         """Return the name of a parameter of the indices' type."""
-        parameter = Integer(value, 64 if self.long else 32)
-        self.parameters.append((f"const {self.index} {name}", parameter))
+        declared = f"const {self.index} {name}", Integer(value, 64 if self.long else 32)
+        if declared not in self.parameters:
+            self.parameters.append(declared)
         return name
 
     def stride(self, value: int) -> str:
@@ -354,7 +385,7 @@ class KernelText:
         if isinstance(value, Position):
             return self._position(value, point)
         if isinstance(value, Choose):
-            inside, outside = (self._operand_value(self.o, x, known) for x in value.operands)
+            inside, outside = (operand_value(self.o, x, known) for x in value.operands)
             mask = self.b.expression(I1, f"({self.holds(value.bounds, point)})")
             return self.o.where(Typed(mask, np.dtype(bool)), inside, outside)
         assert isinstance(value, Compute)
@@ -415,11 +446,8 @@ class KernelText:
         whole = self.b.expression(held, f"u{bits}({place})")
         return self.o.cast(Typed(whole, np.dtype(f"int{bits}")), value.dtype)
 
-    def _operand_value(self, o: Any, x: Operand, known: dict[int, Held]) -> Held:
-        return o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
-
     def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
-        operands = [self._operand_value(o, x, known) for x in value.operands]
+        operands = [operand_value(o, x, known) for x in value.operands]
         return lower(o, value.primitive, operands, dict(value.params))
 
     def comment(self, source: Any) -> None:
@@ -435,8 +463,28 @@ class KernelText:
         self.elements.write(f"AD_ST(&{self.outputs[k]}[{place}], {{value}});", x)
 
     def is_wide(self, x: Placed) -> bool:
-        """Return whether lanes of an array are neighbours in memory."""
-        return self.lanes > 1 and x.strides[-1] == 1
+        """Return whether lanes of an array are neighbours in memory, and read together."""
+        is_bounded = isinstance(x, Load) and bool(x.bounds)
+        return self.lanes > 1 and x.strides[-1] == 1 and not is_bounded
+
+    def lanes_at(self, i: int, point: str, is_ragged: bool) -> str:
+        """Return the text of lanes of a load from a point on; if ragged, `left` are there."""
+        pointer, place, lanes = self.pointers[i], self.place(self.spec.loads[i], point), self.lanes
+        whole = f"load_lanes<{lanes}>({pointer}, {place})"
+        if not is_ragged:
+            return whole
+        return f"left == {lanes} ? {whole} : load_first_lanes<{lanes}>({pointer}, {place}, left)"
+
+    def store_lanes(self, k: int, name: str, point: str, is_ragged: bool) -> None:
+        """Write lanes of an output from a point on; if ragged, `left` of them are there."""
+        output, place = self.outputs[k], self.place(self.stores[k], point)
+        if not is_ragged:
+            self.b.statement(f"store_lanes({output}, {place}, {name});")
+            return
+        with self.b.within(f"if (left < {self.lanes})"):
+            self.b.statement(f"store_first_lanes({output}, {place}, {name}, left);")
+        with self.b.within("else"):
+            self.b.statement(f"store_lanes({output}, {place}, {name});")
 
     def is_costly(self, i: int) -> bool:
         """Return whether a value at points is rather kept than loaded or computed again."""
@@ -483,7 +531,14 @@ class KernelText:
 
     # ---- the kernel
 
-    def kernel(self, about: str, threads: int, grid: Extents, block: Extents) -> CudaKernel:
+    def kernel(
+        self,
+        about: str,
+        threads: int,
+        grid: Extents,
+        block: Extents,
+        least_blocks: int | None = None,
+    ) -> CudaKernel:
         """Return the kernel of what has been emitted.
 
         Args:
@@ -491,20 +546,30 @@ class KernelText:
             threads: how many a block has at most.
             grid: number of blocks.
             block: number of threads of a block.
+            least_blocks: how many blocks a multiprocessor must hold at least. Without it the
+                assembler puts registers into memory to let it hold a few more.
         """
+        bounds = f"{threads}" if least_blocks is None else f"{threads}, {least_blocks}"
         declared = ",\n    ".join(declaration for declaration, _ in self.parameters)
-        lines = [
-            *[f"// {line}" for line in str(self.spec).split("\n")],
-            *[f"// {line}" for line in about.split("\n")],
-            f'extern "C" __global__ void __launch_bounds__({threads})',
-            f"{self.name}({declared}) {{",
-            *self.b.rendered(1),
-            "}",
-            "",
-        ]
+        lines = [f"// {line}" for line in str(self.spec).split("\n")]
+        for name, does, body in (*self._functions, (self.name, about, self.b.rendered(1))):
+            lines += [
+                *[f"// {line}" for line in does.split("\n")],
+                f'extern "C" __global__ void __launch_bounds__({bounds})',
+                f"{name}({declared}) {{",
+                *body,
+                "}",
+                "",
+            ]
         given = tuple([parameter for _, parameter in self.parameters])
         definitions = (*self.b.functions.values(), *self.structs.values())
-        return CudaKernel(self.name, definitions, "\n".join(lines), given, grid, block)
+        before = tuple([name for name, _, _ in self._functions])
+        return CudaKernel(self.name, definitions, "\n".join(lines), given, grid, block, before)
+
+
+def operand_value(o: Any, x: Operand, known: dict[int, Held]) -> Held:
+    """Return an operand: a number, or one of the values known."""
+    return o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
 
 
 def _described(source: Any) -> str:

@@ -35,7 +35,8 @@ alone are strides and offset: each element is the number `offset + sum(index * s
 A cumulative operation (parameters `axis` and `reverse`) that kernels can compute has
 `advance(o, before, *operands)`, the result that follows from the one before. Before the first is
 `identity(dtype)`, and at the first all operands but the last count as 0. `associative`: elements
-may be combined by `advance` in any grouping.
+may be combined by `advance` in any grouping. Of one that is linear in the result before, `factor`
+is the number of the operand that this is multiplied by; if it has another operand, that is added.
 
 An operation that reads or writes elements of its first operand where integer arrays, its last
 operands, say has `indexed(**params)`, an `Indexed`, by which kernels can do it too.
@@ -159,6 +160,7 @@ class Primitive:
     identity: Callable[..., Any] | None = None
     advance: Callable[..., Any] | None = None
     associative: bool = False
+    factor: int | None = None
     indexed: Callable[..., Indexed] | None = None
     operator: str | None = None
     call: Callable[..., Any] | None = None

@@ -146,7 +146,9 @@ class _Launcher:
     def __init__(self, kernel: CudaKernel, device: Device) -> None:
         self.device = device
         self.kernel = kernel
-        self.function = _program(_source(kernel), device).function(kernel.name)
+        program = _program(_source(kernel), device)
+        self.function = program.function(kernel.name)
+        self.before = [program.function(name) for name in kernel.before]
         self.lock = Lock()
         self.operands: list[tuple[int, int, int]] = []  # slot, operand, offset
         self.numbers: list[tuple[int, int]] = []
@@ -218,7 +220,8 @@ class _Launcher:
             self.values[slot] = device.pointer(array)
         for slot, count in self.counters:
             self.values[slot] = device.pointer(self._zeros(stream, count))
-        self.function.launch(kernel.grid, kernel.block, 0, self.parameters, stream)
+        for function in (*self.before, self.function):
+            function.launch(kernel.grid, kernel.block, 0, self.parameters, stream)
 
     def _zeros(self, stream: int, count: int) -> Any:
         """Return counters, which every launch leaves at 0, for one stream."""
@@ -321,7 +324,7 @@ def _direct(
         )
     for slot, output in launcher.outputs:
         inside.append(f"values[{slot}] = q{output}")
-    owns = launcher.scratch or launcher.counters
+    owns = launcher.scratch or launcher.counters or launcher.before
     inside.append("start(stream())" if owns else "launch(grid, block, 0, parameters, stream())")
     addresses = [f"p{k}" for k in range(count) if k not in numbers]
     addresses += [f"q{k}" for k in range(len(spec.stores))]

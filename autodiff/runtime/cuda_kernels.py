@@ -14,7 +14,7 @@ from autodiff.ir.held import held_graphs
 from autodiff.schedule.fuse import Schedule, fuse, kernel
 from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered
+from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered, why_not_scanned
 from autodiff.schedule.target import AVX2, Target
 
 #: Kinds of the element types that kernels for GPUs hold.
@@ -40,6 +40,8 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
+    if primitive.kind == "cumulative":
+        return why_not_scanned(eqn, KINDS)
     indexed = indexed_by(eqn)
     if indexed is not None:
         is_written = indexed.combine is not None

@@ -119,7 +119,9 @@ class Scan:
     With `block` 1 a result is made from the one before it and the operands of its point, by the
     operation's `advance`. A larger block is a power of 2: as many points, from the first of the row
     on, are combined among themselves, by the same rule, in steps 1, 2, 4, .. apart, and then with
-    the result before the block. So the order of rounding is part of the kernel.
+    the result before the block. So the order of rounding is part of the kernel: of those for
+    processors. On a GPU it follows from how threads share a row (codegen/cuda_scans.py), and halves
+    are carried in single precision.
     """
 
     primitive: Primitive

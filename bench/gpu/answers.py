@@ -14,7 +14,7 @@ from unittest.mock import patch
 import numpy as np
 
 import autodiff as ad
-from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_text
+from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_scans, cuda_text
 from bench.declare import OURS, Peer
 from bench.gpu.card import Card, loops_of
 from bench.gpu.contenders import COPY
@@ -110,6 +110,13 @@ TRIALS = (
         (0, 80),
         rows.softmax(NUMPY),
         16384,
+    ),
+    Trial(
+        "How many stretches of a tile of a running sum should a thread take?",
+        cuda_scans,
+        "STEPS",
+        (1, 2, 4),
+        rows.running_sums(NUMPY),
     ),
 )
 

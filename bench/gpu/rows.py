@@ -149,6 +149,19 @@ def program_rows(moved: int) -> tuple[Row, ...]:
             at_the_limit=True,
         ),
         Row(
+            # Each element is read twice unless it is still in the cache.
+            name="running sum",
+            program=rows.running_sums,
+            arguments=uniform((two,)),
+            toy=uniform((37,)),
+        ),
+        Row(
+            name="running sums of rows",
+            program=rows.running_sums_of_rows,
+            arguments=uniform(wide),
+            toy=uniform((5, 19)),
+        ),
+        Row(
             name="sum of squared differences",
             program=gpu.sum_of_squared_differences,
             arguments=uniform((two,), (two,), low=-4.0),

@@ -101,6 +101,11 @@ def sum_of_gradient(function: Callable[..., Any], *positions: int) -> Callable[.
     return ad.grad(lambda *x: np.sum(function(*x) * np.sin(3.0 * x[0])), positions or 0)
 
 
+def gradient_of_squares(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the gradient of the sum of the squares of a function's results."""
+    return ad.grad(lambda x: np.sum(function(x) ** 2))
+
+
 def integers(x, y):
     return (x * 3 + y) // 7 % 5, (x << 2) ^ (y >> 1), np.minimum(x, y) & ~y
 
@@ -121,6 +126,23 @@ def mean_and_variance(x):
     mean = np.mean(x, axis=1)
     return mean, np.mean((x - mean[:, None]) ** 2, axis=1)
 
+
+def normalized_running_sum(x):
+    total = np.cumsum(x * x, axis=1)
+    return total / np.max(total, axis=1, keepdims=True)
+
+
+def two_running_results(x, w):
+    return np.cumsum(x * w, axis=1) - np.logaddexp.accumulate(x, axis=1), np.max(x, axis=1)
+
+
+def running_sum(x):
+    return np.cumsum(x, axis=-1)
+
+
+#: Units in the last place of the largest sum so far that NumPy's own running sums of some thousands
+#: of elements are off: about the root of their number.
+RUNNING = 256.0
 
 KEY = np.array([17, 42], np.uint32)
 GAIN, SHIFT = _array(160), _array(160) + 1
@@ -281,6 +303,132 @@ PROGRAMS: tuple[Program, ...] = (
     # NumPy adds up columns one element after the other.
     Program("tall_softmax", lambda x: softmax(x, 0), (_array(2000, 20),), ulps=64),
     Program("norm", lambda x: x / np.sqrt(np.sum(x * x)), (_array(900),), wide=True),
+    # running results; NumPy adds one element after the other
+    Program(
+        "running_sum", lambda x: np.cumsum(x * x) + x, (_array(40001),), ulps=RUNNING, wide=True
+    ),
+    Program("running_sum_of_few", lambda x: np.cumsum(x) * 2.0, (_array(700),), wide=True),
+    Program("running_sum_of_rows", running_sum, (_array(21, 160),), wide=True),
+    Program("running_sum_of_short_rows", running_sum, (_array(100, 3),)),
+    Program("running_sum_of_odd_rows", running_sum, (_array(10, 77, dtype=F64),)),
+    Program("running_sum_of_block_rows", running_sum, (_array(3, 3000),), ulps=RUNNING, wide=True),
+    Program(
+        "running_sum_of_many_rows",
+        running_sum,
+        (_array(140, 2200, dtype=F64),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program("running_sum_of_columns", lambda x: np.cumsum(x - 0.5, axis=0), (_array(70, 45),)),
+    Program(
+        "running_sum_of_tall_columns",
+        lambda x: np.cumsum(x, axis=0),
+        (_array(900, 40),),
+        ulps=RUNNING,
+    ),
+    Program("running_sum_of_middle_axis", lambda x: np.cumsum(x, axis=1), (_array(3, 300, 40),)),
+    Program(
+        "running_sum_of_halves",
+        running_sum,
+        (_array(9, 200, dtype=F16),),
+        ulps=100,  # NumPy rounds to 16 bits after each of 200 elements, half a unit each
+        wide=True,
+    ),
+    Program("running_sum_of_integers", lambda x: np.cumsum(x * x), (np.arange(30000),), wide=True),
+    Program(
+        "running_sum_of_complex_numbers",
+        lambda z: np.cumsum(z * z),
+        (_array(9001) + 1j * _array(9002)[1:],),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program(
+        "running_product_of_complex_numbers",
+        lambda z: np.cumprod(1 + 0.1j * z, axis=1),
+        (_array(9, 64, dtype=F64) + 1j * _array(64, 9, dtype=F64).T,),
+        ulps=64,
+        wide=True,
+    ),
+    Program(
+        "running_product",
+        lambda x: np.cumprod(1.0 + x / 64),
+        (_array(9000),),
+        ulps=64,
+        wide=True,
+    ),
+    Program("running_largest", np.maximum.accumulate, (np.sort(_array(30000)),), wide=True),
+    Program("running_least_of_bytes", np.minimum.accumulate, (np.arange(900, dtype="u1")[::-1],)),
+    Program(
+        "running_logsumexp",
+        lambda x: np.logaddexp.accumulate(x, axis=1),
+        (_array(7, 600),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program("running_sum_of_softmax", lambda x: np.cumsum(softmax(x), -1), (_array(12, 160),)),
+    Program(
+        "running_sum_of_long_softmax",
+        lambda x: np.cumsum(softmax(x), -1),
+        (_array(2, 20000),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program("normalized_running_sum", normalized_running_sum, (_array(12, 160, low=0.1),)),
+    Program(
+        "normalized_long_running_sum",
+        normalized_running_sum,
+        (_array(2, 12000, low=0.1),),
+        ulps=RUNNING,
+    ),
+    Program(
+        "running_sum_of_running_sum",
+        lambda x: np.cumsum(np.cumsum(x * 2.0) - x),
+        (_array(12000, dtype=F64),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program("two_running_results", two_running_results, (_array(5, 300), _array(300)), ulps=32),
+    Program(
+        "gradient_of_running_sum",
+        gradient_of_squares(lambda x: np.cumsum(x * x)),
+        (_array(9001, dtype=F64) / 9,),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program(
+        "gradient_of_running_product",
+        gradient_of_squares(lambda x: np.cumprod(1.0 + x / 8, axis=1)),
+        (_array(9, 320),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program(
+        "gradient_of_long_running_product",
+        gradient_of_squares(lambda x: np.cumprod(1.0 + x / 64)),
+        (_array(9000, dtype=F64),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program(
+        "gradient_of_running_product_of_columns",
+        gradient_of_squares(lambda x: np.cumprod(x, axis=0)),
+        (_array(300, 40, low=0.9, high=1.1),),
+        ulps=RUNNING,
+    ),
+    Program(
+        "gradient_of_running_largest",
+        gradient_of_squares(np.maximum.accumulate),
+        (np.round(_array(9000, low=0, high=99)),),
+        ulps=RUNNING,
+        wide=True,
+    ),
+    Program(
+        "gradient_of_running_logsumexp",
+        gradient_of_squares(np.logaddexp.accumulate),
+        (_array(6000, dtype=F64),),
+        ulps=RUNNING,
+        wide=True,
+    ),
 )
 
 

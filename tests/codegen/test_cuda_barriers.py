@@ -19,6 +19,7 @@ BARRIER = re.compile(r"__(syncthreads|syncwarp|threadfence)\(\);")
 COMBINING = (
     *("rows_of_a_block", "moments_of_long_rows", "columns", "softmax_of_columns", "tall_columns"),
     *("sum_of_squares", "any_and_all", "transposed"),
+    *("running_sum", "running_sum_of_many_rows", "running_sum_of_tall_columns"),
 )
 
 WHERE = {

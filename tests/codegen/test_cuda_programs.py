@@ -37,7 +37,9 @@ LONG_TOO = (
         "softmax",
     ),
     *("rows_of_a_block", "moments_of_long_rows", "columns", "tall_columns", "middle_axis"),
-    *("sum_of_squares", "softmax_of_everything"),
+    *("sum_of_squares", "softmax_of_everything", "running_sum", "running_sum_of_rows"),
+    *("running_sum_of_columns", "running_sum_of_tall_columns", "gradient_of_running_sum"),
+    "gradient_of_running_product_of_columns",
 )
 
 

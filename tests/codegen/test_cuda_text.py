@@ -97,6 +97,9 @@ def test_text_that_does_not_compile_names_the_compilers_words(compiler):
         (lambda x: np.sum(x, axis=0), (60, 1000), (30, 800)),
         (lambda x: x / np.sum(x, axis=1, keepdims=True), (100, 50000), (80, 60000)),
         (lambda x: np.sum(x), (500_000,), (70_001,)),
+        (lambda x: np.cumsum(x), (500_000,), (70_001,)),
+        (lambda x: np.cumsum(x, axis=1), (1000, 600), (77, 800)),
+        (lambda x: np.cumsum(x, axis=0), (60, 1000), (30, 800)),
     ],
 )
 def test_longer_arrays_have_the_same_text(function, one, other):
