@@ -19,7 +19,7 @@ CANDIDATES := $(if $(PYTHON),$(PYTHON),python3.13 python3.12 python3.11 python3)
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 # Tests of the core that between them meet every kind of kernel and of program, in some minutes.
-ON_EMULATOR := $(addprefix tests/,checkpoint nn numpy/test_shapes.py numpy/test_cumulative.py \
+ON_EMULATOR := $(addprefix tests/,checkpoint nn numpy/test_shapes.py numpy/test_cumulative.py numpy/test_updates.py \
   composition/test_pairs_and_triples.py composition/test_cupy_seam.py)
 
 help:

@@ -50,11 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--device",
-        choices=("cpu", "emulator", "stand-in"),
+        choices=("cpu", "emulator", "stand-in", "card"),
         default="emulator" if DEVICE == "emulator" else "cpu",
         help="where programs of NumPy arrays run: emulator is the path of CuPy's arrays, with its "
-        "kernels run by tests/emulator, stand-in the same with real CuPy (default: cpu, or what "
-        "AUTODIFF_DEVICE says)",
+        "kernels run by tests/emulator, stand-in the same with real CuPy, card CuPy on a GPU "
+        "(default: cpu, or what AUTODIFF_DEVICE says)",
     )
 
 
@@ -68,6 +68,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if reason is not None:
             pytest.exit(f"--gpu stand-in: {reason}", returncode=2)
         connected()
+    if config.getoption("--device") == "card":
+        from autodiff.runtime.devices import _usable_gpu
+
+        cupy, reason = _usable_gpu()
+        if cupy is None:
+            pytest.exit(f"--device card: there is no GPU: {reason}", returncode=2)
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +114,10 @@ def _on_the_device(request):
         return
     if device == "emulator":
         from tests.emulator.suite import numpy_programs_on_device as on_device
+    elif device == "card":
+        from tests.emulator.suite import numpy_programs_on_cupy as on_device
     else:
-        from tests.stand_in.emulation import numpy_programs_on_cupy as on_device
+        from tests.stand_in.emulation import numpy_programs_on_stand_in as on_device
 
     with on_device():
         yield

@@ -449,7 +449,8 @@ def jit(
         static_argnums, static_argnames: arguments that are part of the program: any hashable
             Python values; another value traces anew. Naming one by position or by name covers both.
         donate_argnums: positions of arguments the caller will not use again: results may take
-            their memory, as large ones do where a kernel reads an argument element by element.
+            their memory, as large ones do where a kernel reads an argument element by element; on a
+            GPU, as arrays do that are updated at places.
         inline: inside another trace, record the equations one by one rather than one call.
 
     Raises:

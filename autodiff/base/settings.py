@@ -51,6 +51,12 @@ def _count(text: str) -> int:
     return number
 
 
+def _folder(text: str) -> str:
+    if not text:
+        raise ValueError("auto, off or a folder")
+    return text
+
+
 def _words(*choices: str) -> Callable[[str], frozenset[str]]:
     def parse(text: str) -> frozenset[str]:
         words = frozenset(word for word in text.split(",") if word)
@@ -184,7 +190,7 @@ TABLE: tuple[Setting, ...] = (
         "cache_dir",
         "AUTODIFF_CACHE_DIR",
         "auto",
-        str,
+        _folder,
         "Folder of compiled kernels kept on disk: auto is `autodiff` in the user's cache folder, "
         "off keeps none.",
     ),

@@ -338,7 +338,7 @@ class Indexed:
             b.label(inside)
         address = self.memory.address(at.address, x.dtype, (index, stride))
         before = self.memory.load(address, x.dtype, stride, mask)
-        self.memory.store(x.combine(self.o, before, value), address, stride, mask)
+        self.memory.store(x.combination.combine(self.o, before, value), address, stride, mask)
         if after is not None:
             b.lines.append(f"  br label %{after}")
             b.label(after)
@@ -395,7 +395,7 @@ class Indexed:
 
     def _write_one(self, x: Update, address: str, value: Any) -> None:
         before = self.memory.load(address, x.dtype, 1, None)
-        self.memory.store(x.combine(self.o, before, value), address, 1, None)
+        self.memory.store(x.combination.combine(self.o, before, value), address, 1, None)
 
     # ---- inside
 

@@ -1,5 +1,7 @@
 """CUDA kernels without reductions: every thread computes some points, neighbours if it can.
 
+Updates at places are made here too, if they can be made in any order.
+
 For contiguous arrays, `y = sin(x) * w`:
 
     const i32 i = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autodiff.codegen.cuda_elements import element_name
+from autodiff.codegen.cuda_indexed import update_element
 from autodiff.codegen.cuda_launch import CudaKernel
 from autodiff.codegen.cuda_text import KernelText, ceil_div, is_heavy, power_of_two
 
@@ -65,11 +68,11 @@ def emit_elementwise(text: KernelText) -> CudaKernel:
         text.store(k, text.row_values[i], "0")
     if text.needs.last >= 0:
         if lanes > 1:
-            _neighbours(text)
+            emit_neighbours(text, f"i + {lanes} <= n")
         elif steps > 1:
             _points_apart(text)
         else:
-            _point(text, "i", {})
+            emit_point(text, "i", {})
     along = min(THREADS, power_of_two(ceil_div(spec.row_size, lanes)))
     across = THREADS // along
     blocks = ceil_div(spec.row_count, across) if spec.rows else 1
@@ -90,7 +93,7 @@ def _about(text: KernelText, steps: int) -> str:
     return mapped + ("\ny, z: rows" if text.spec.rows else "")
 
 
-def _point(text: KernelText, point: str, read: dict[int, str]) -> None:
+def emit_point(text: KernelText, point: str, read: dict[int, str]) -> None:
     """Emit one point; `read` are variables that hold elements already loaded."""
     spec, needs = text.spec, text.needs
     known, made = dict(text.row_values), {}
@@ -103,6 +106,8 @@ def _point(text: KernelText, point: str, read: dict[int, str]) -> None:
             known[i] = text.computed(i, known, made, point)
     for k, i in needs.stored(rows=False):
         text.store(k, known[i], point)
+    for k, _ in needs.updates():
+        update_element(text, k, known, point)
 
 
 def _points_apart(text: KernelText) -> None:
@@ -124,11 +129,14 @@ def _points_apart(text: KernelText) -> None:
     with b.within(head):
         b.statement(place)
         with b.within("if (j < n)"):
-            _point(text, "j", {i: f"{name}[step]" for i, name in arrays.items()})
+            emit_point(text, "j", {i: f"{name}[step]" for i, name in arrays.items()})
 
 
-def _neighbours(text: KernelText) -> None:
-    """Emit neighbouring points: those of one thread are read and written together."""
+def emit_neighbours(text: KernelText, whole: str) -> None:
+    """Emit neighbouring points: those of one thread are read and written together.
+
+    Where there are no rows this is so under the condition `whole`, else one after the other.
+    """
     b, spec, needs = text.b, text.spec, text.needs
     wanted = needs.wanted(0)
     wide_loads = [i for i in wanted if i < needs.first and text.is_wide(spec.loads[i])]
@@ -154,12 +162,12 @@ def _neighbours(text: KernelText) -> None:
             place = text.place(text.stores[k], "i")
             b.statement(f"{function}({text.outputs[k]}, {place}, {name}{rest});")
 
-    def either(emit: Callable[[str, str], None], some: str, whole: str) -> None:
+    def either(emit: Callable[[str, str], None], some: str, together: str) -> None:
         if not has_tail:
-            emit(whole, "")
+            emit(together, "")
             return
-        with b.within(f"if (i + {text.lanes} <= n)"):
-            emit(whole, "")
+        with b.within(f"if ({whole})"):
+            emit(together, "")
         with b.within("else"):
             emit(some, ", n - i")
 

@@ -79,7 +79,36 @@ class Counters:
     count: int
 
 
-Parameter = OperandPointer | OperandNumber | OutputPointer | Integer | Divisor | Scratch | Counters
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A struct of what is each member's own, in a launch over many arrays.
+
+    For each of `columns` it has `capacity` addresses or numbers of 8 bytes, of which the first
+    `len(sizes)` count; then as many sizes of 32 bits, then as many numbers of first blocks.
+
+    Args:
+        columns: for each thing that there is of a member, those of all members.
+        capacity: members at most.
+        sizes: the members' points.
+        first_blocks: the number of the first block of each.
+    """
+
+    columns: tuple[tuple[OperandPointer | OperandNumber | OutputPointer, ...], ...]
+    capacity: int
+    sizes: tuple[int, ...]
+    first_blocks: tuple[int, ...]
+
+
+Parameter = (
+    OperandPointer
+    | OperandNumber
+    | OutputPointer
+    | Integer
+    | Divisor
+    | Scratch
+    | Counters
+    | Members
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +122,8 @@ class CudaKernel:
         parameters: what it is given, in order.
         grid: number of blocks.
         block: number of threads of a block.
+        before: functions of the same definition that are launched first, in this order, on the same
+            parameters and as many threads.
     """
 
     name: str
@@ -101,3 +132,4 @@ class CudaKernel:
     parameters: tuple[Parameter, ...]
     grid: Extents
     block: Extents
+    before: tuple[str, ...] = ()

@@ -30,15 +30,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 from autodiff.codegen.cuda_elements import Held, element_name, held_name
-from autodiff.codegen.cuda_launch import Counters, CudaKernel, Scratch
+from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.codegen.cuda_teams import (
+    COLUMNS,
+    THREADS,
+    WAVES,
+    Team,
+    TeamText,
+    rows_are_neighbours,
+)
 from autodiff.codegen.cuda_text import KernelText, ceil_div, lanes_of, power_of_two
 from autodiff.codegen.kernel_needs import Needs
-from autodiff.schedule.kernel_spec import Gather, KernelSpec, Reduce
+from autodiff.schedule.kernel_spec import KernelSpec, Reduce
 from autodiff.schedule.target import Target
 
 #: Points of a row up to which a warp or less takes it.
@@ -51,40 +57,11 @@ KEPT, MOST_KEPT = 16, 32
 #: multiprocessor can run.
 KEPT_REGISTERS = 80
 
-#: Threads of a block.
-THREADS = 256
-
-#: Threads along the points where rows are neighbours, and rows of such a block.
-DEEP, COLUMNS = 16, 32
+#: Threads along the points where rows are neighbours.
+DEEP = 16
 
 #: Points that a block takes at least where several blocks take a row.
 LEAST_PART = 8192
-
-#: Blocks a multiprocessor has at most where several blocks take a row.
-WAVES = 8
-
-#: Blocks along y that a grid has at most; beyond, they go on along z.
-MOST_BLOCKS = 32768
-
-
-@dataclass(frozen=True, slots=True)
-class Team:
-    """How threads share a row.
-
-    Args:
-        kind: `warp`, `block`, `columns` or `grid`.
-        threads: threads of one block that share a row.
-        steps: times that a thread takes lanes of a row that it keeps; 0 where it keeps none and
-            goes on until the row ends.
-        parts: blocks that share a row.
-        part: points of each such block.
-    """
-
-    kind: str
-    threads: int
-    steps: int = 0
-    parts: int = 1
-    part: int = 0
 
 
 def team_of(spec: KernelSpec, target: Target, lanes: int) -> Team:
@@ -146,19 +123,6 @@ def _fits(points: int, kept: int) -> bool:
     return points * kept <= 4 * KEPT_REGISTERS
 
 
-def rows_are_neighbours(spec: KernelSpec) -> bool:
-    """Return whether going from row to row rather than along rows goes through memory in order."""
-    if not spec.reduces or not spec.rows or spec.shape[spec.rows - 1] < 8:
-        return False
-    known = Needs(spec).in_rows
-    read = [x for i, x in enumerate(spec.loads) if not known[i]]
-    along = across = 0
-    for x in (*read, *[value for value in spec.values if isinstance(value, Gather)]):
-        along += x.dtype.itemsize * (abs(x.strides[-1]) == 1)
-        across += x.dtype.itemsize * (abs(x.strides[spec.rows - 1]) == 1)
-    return across > along
-
-
 def emit_reductions(text: KernelText, target: Target) -> CudaKernel:
     """Return a kernel with reductions."""
     return _Reductions(text, team_of(text.spec, target, text.lanes)).kernel()
@@ -170,6 +134,7 @@ class _Reductions:
     def __init__(self, text: KernelText, team: Team) -> None:
         self.text = text
         self.team = team
+        self.rows = TeamText(text, team)
         self.spec = spec = text.spec
         self.b = text.b
         self.needs = text.needs
@@ -183,8 +148,8 @@ class _Reductions:
     def kernel(self) -> CudaKernel:
         b, text, team, spec = self.b, self.text, self.team, self.spec
         text.integer("n", spec.row_size)
-        self._declare_shared()
-        self._enter()
+        self.rows.declare_shared(x for x in spec.values if isinstance(x, Reduce))
+        self.rows.enter()
         text.load_row_values()
         for i in self.kept_in:
             self.kept[i] = b.fresh(f"v{i}_kept")
@@ -198,54 +163,12 @@ class _Reductions:
             text.compute_row_values(number)
             self._pass(number)
         text.compute_row_values(self.needs.last + 1)
-        self._store_rows()
-        return self._launched()
+        self.rows.store_rows()
+        return self.rows.launched(self._about())
 
     def _kept_type(self, i: int) -> str:
         dtype = self.spec.dtype_of(i)
         return element_name(dtype) if i < self.needs.first else held_name(dtype)
-
-    def _enter(self) -> None:
-        """Emit which row a thread works on, and whether it is one that no other thread has."""
-        b, text, team, spec = self.b, self.text, self.team, self.spec
-        self.inside = ""
-        if not spec.rows:
-            text.enter_row("0")
-            return
-        index, kind = text.index, team.kind
-        if kind == "columns":
-            columns = spec.shape[spec.rows - 1]
-            text.integer("columns", columns)
-            b.statement(f"const {index} column = {COLUMNS} * {self._wide('x')} + threadIdx.x;")
-            b.statement("const bool inside = column < columns;")
-            self.inside = "inside"
-            last = f"i{spec.rows - 1}"
-            b.statement(f"const {index} {last} = inside ? column : columns - 1;")
-            indices = {spec.rows - 1: last}
-            outer = list(range(spec.rows - 1))
-            if outer:
-                block = "blockIdx.y" if team.parts > 1 else "blockIdx.z * gridDim.y + blockIdx.y"
-                b.statement(f"const {index} row = {block};")
-                text.integer("rows", prod(spec.shape[: spec.rows - 1]))
-                b.statement("if (row >= rows) return;")
-                indices |= text.row_indices("row", outer)
-            text.starts_of(indices)
-            return
-        if kind == "warp":
-            text.integer("rows", spec.row_count)
-            place = f"{self._wide('x')} * blockDim.y + threadIdx.y"
-            b.statement(f"const {index} line = {place};")
-            b.statement("const bool inside = line < rows;")
-            b.statement(f"const {index} row = inside ? line : rows - 1;")
-            self.inside = "inside"
-        elif kind == "block":
-            b.statement(f"const {index} row = blockIdx.x;")
-        else:
-            b.statement(f"const {index} row = blockIdx.y;")
-        text.enter_row("row")
-
-    def _wide(self, axis: str) -> str:
-        return f"i64(blockIdx.{axis})" if self.text.long else f"blockIdx.{axis}"
 
     # ---- one pass
 
@@ -262,10 +185,7 @@ class _Reductions:
                 self._visit(number, step, reductions, held)
         else:
             self._loop(number, reductions, held)
-        for i, value in reductions.items():
-            b.statement(f"{held[i]} = {self._across(value, held[i])};")
-        if self.team.parts > 1:
-            self._combine_parts(reductions, held)
+        self.rows.combine(reductions, held)
         for i, value in reductions.items():
             text.row_values[i] = text.reduced(value, held[i])
 
@@ -301,7 +221,7 @@ class _Reductions:
         if team.parts > 1:
             self.text.integer("part", team.part)
             axis = "z" if team.kind == "columns" else "x"
-            b.statement(f"const {index} begin = {self._wide(axis)} * part;")
+            b.statement(f"const {index} begin = {self.rows.wide(axis)} * part;")
             b.statement(f"const {index} end = begin + part < n ? begin + part : n;")
             first, end = f"begin + {first}", "end"
         whole = end
@@ -363,8 +283,8 @@ class _Reductions:
                     text.elements.write(f"{results[s]}[lane] = {{value}};", known[i])
                     continue
                 with ExitStack() as only:
-                    if self.inside:
-                        only.enter_context(b.within(f"if ({self.inside})"))
+                    if self.rows.inside:
+                        only.enter_context(b.within(f"if ({self.rows.inside})"))
                     text.store(s, known[i], point)
         self._store_lanes(results, guarded)
 
@@ -372,37 +292,21 @@ class _Reductions:
         return i < self.needs.first and self.text.is_wide(self.spec.loads[i])
 
     def _load_lanes(self, i: int, arrays: dict[int, str], guarded: bool) -> None:
-        b, text = self.b, self.text
-        load = self.spec.loads[i]
-        place = text.place(load, "j")
-        some = ", left" if guarded else ""
-        function = "load_first_lanes" if guarded else "load_lanes"
-        call = f"{function}<{self.lanes}>({text.pointers[i]}, {place}{some})"
-        if guarded:
-            whole = f"load_lanes<{self.lanes}>({text.pointers[i]}, {place})"
-            call = f"left == {self.lanes} ? {whole} : {call}"
+        b = self.b
+        call = self.text.lanes_at(i, "j", guarded)
         if i in arrays:
             b.statement(f"{arrays[i]} = {call};")
             return
         arrays[i] = b.fresh(f"v{i}_lanes")
-        kind = element_name(load.dtype)
+        kind = element_name(self.spec.loads[i].dtype)
         b.statement(f"const Lanes<{kind}, {self.lanes}> {arrays[i]} = {call};")
 
     def _store_lanes(self, results: dict[int, str], guarded: bool) -> None:
-        b, text = self.b, self.text
         with ExitStack() as only:
-            if self.inside and results:
-                only.enter_context(b.within(f"if ({self.inside})"))
+            if self.rows.inside and results:
+                only.enter_context(self.b.within(f"if ({self.rows.inside})"))
             for s, name in results.items():
-                place = text.place(self.text.stores[s], "j")
-                if guarded:
-                    some = f"store_first_lanes({text.outputs[s]}, {place}, {name}, left);"
-                    with b.within(f"if (left < {self.lanes})"):
-                        b.statement(some)
-                    with b.within("else"):
-                        b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
-                else:
-                    b.statement(f"store_lanes({text.outputs[s]}, {place}, {name});")
+                self.text.store_lanes(s, name, "j", guarded)
 
     def _value(
         self,
@@ -430,102 +334,9 @@ class _Reductions:
         form = f"{name} = {text.combination(value)}::combine({name}, {{value}});"
         text.elements.set(form, combined)
 
-    # ---- across threads
-
-    def _across(self, value: Reduce, name: str) -> str:
-        struct, threads = self.text.combination(value), self.team.threads
+    def _about(self) -> str:
+        """Return what a block meets; a warp meets nothing but its own threads."""
         if self.team.kind == "warp":
-            return f"over_warp<{struct}, {threads}>({name})"
-        function = "over_columns" if self.team.kind == "columns" else "over_block"
-        kind = held_name(value.accumulated)
-        return f"{function}<{struct}, {threads}>({name}, {self.shared[kind]})"
-
-    def _declare_shared(self) -> None:
-        """Declare memory through which the threads of a block combine values of each type."""
-        team = self.team
-        self.shared: dict[str, str] = {}
-        if team.kind == "warp":
-            return
-        room = COLUMNS * team.threads if team.kind == "columns" else team.threads // 32
-        for value in self.spec.values:
-            if isinstance(value, Reduce):
-                kind = held_name(value.accumulated)
-                if kind not in self.shared:
-                    self.shared[kind] = self.b.fresh("shared")
-                    self.b.statement(f"__shared__ {kind} {self.shared[kind]}[{room}];")
-
-    def _combine_parts(self, reductions: dict[int, Reduce], held: dict[int, str]) -> None:
-        """Emit partial results of blocks, and their combination by the last block of a row."""
-        b, text, team, spec = self.b, self.text, self.team, self.spec
-        columns = team.kind == "columns"
-        width = COLUMNS if columns else 1
-        across = ceil_div(spec.shape[spec.rows - 1], COLUMNS) if columns else spec.row_count
-        tiles = across * prod(spec.shape[: spec.rows - 1]) if columns else across
-        tile = "(blockIdx.y * gridDim.x + blockIdx.x)" if columns else "blockIdx.y"
-        axis, thread = ("z", "threadIdx.y") if columns else ("x", "threadIdx.x")
-        place = f"i64({tile}) * gridDim.{axis}"
-        lane = " + threadIdx.x" if columns else ""
-        partial: dict[int, str] = {}
-        for i, value in reductions.items():
-            dtype = value.accumulated
-            size = tiles * team.parts * width * dtype.itemsize
-            partial[i] = text.scratch(f"partial{i}", held_name(dtype), Scratch(size))
-        counters = text.scratch("finished", "u32", Counters(tiles))
-        times = f" * {width}" if columns else ""
-        with b.within(f"if ({thread} == 0)"):
-            for i in reductions:
-                at = f"({place} + blockIdx.{axis}){times}{lane}"
-                b.statement(f"AD_ST(&{partial[i]}[{at}], {held[i]});")
-        flag = b.fresh("is_last")
-        b.statement(f"__shared__ u32 {flag};")
-        counter = f"&{counters}[{tile}]"
-        b.statement(f"if (!is_last_block({counter}, gridDim.{axis}, &{flag})) return;")
-        for i, value in reductions.items():
-            b.statement(f"{held[i]} = {text.combination(value)}::identity();")
-        with b.within(f"for (int k = {thread}; k < gridDim.{axis}; k += {team.threads})"):
-            for i, value in reductions.items():
-                at = f"({place} + k){times}{lane}"
-                other = f"AD_LD(&{partial[i]}[{at}])"
-                struct = text.combination(value)
-                b.statement(f"{held[i]} = {struct}::combine({held[i]}, {other});")
-        for i, value in reductions.items():
-            b.statement(f"{held[i]} = {self._across(value, held[i])};")
-
-    # ---- rows
-
-    def _store_rows(self) -> None:
-        stored = self.needs.stored(rows=True)
-        if not stored:
-            return
-        thread = "threadIdx.y" if self.team.kind == "columns" else "threadIdx.x"
-        also = f" && {self.inside}" if self.inside else ""
-        with self.b.within(f"if ({thread} == 0{also})"):
-            for s, i in stored:
-                self.text.store(s, self.text.row_values[i], "0")
-
-    def _launched(self) -> CudaKernel:
-        team, spec = self.team, self.spec
-        rows = spec.row_count
-        reductions = sum(isinstance(value, Reduce) for value in spec.values)
-        if team.kind == "warp":
-            height = THREADS // team.threads if spec.rows else 1
-            about = f"x: {team.threads} threads for the points of a row; y: rows"
-            grid, block = (ceil_div(rows, height), 1, 1), (team.threads, height, 1)
-            return self.text.kernel(about, THREADS, grid, block)
-        if team.kind == "columns":
-            width = ceil_div(spec.shape[spec.rows - 1], COLUMNS)
-            outer = prod(spec.shape[: spec.rows - 1])
-            deep = 1 if team.parts > 1 else ceil_div(outer, MOST_BLOCKS)
-            grid = (width, ceil_div(outer, deep), team.parts if team.parts > 1 else deep)
-            about = f"x: {COLUMNS} neighbouring rows; y: points" + (
-                "; z: parts of rows" if team.parts > 1 else ""
-            )
-            block = (COLUMNS, team.threads, 1)
-            threads = COLUMNS * team.threads
-        else:
-            threads, block = team.threads, (team.threads, 1, 1)
-            is_divided = team.kind == "grid"
-            grid = (team.parts, rows, 1) if is_divided else (rows, 1, 1)
-            about = "x: points of a row" if not is_divided else "x: parts of a row; y: rows"
-        shared = f"two barriers for each of {reductions} reductions, met by every thread"
-        return self.text.kernel(f"{about}\n{shared}", threads, grid, block)
+            return ""
+        count = sum(isinstance(value, Reduce) for value in self.spec.values)
+        return f"two barriers for each of {count} reductions, met by every thread"

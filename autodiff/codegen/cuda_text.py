@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import linecache
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from os.path import basename
 from typing import Any
 
@@ -18,6 +18,7 @@ from autodiff.base.source_info import VALUES, file_and_line, sweep_of
 from autodiff.codegen.cpu_layout import instructions_of
 from autodiff.codegen.cuda_builder import CudaBuilder
 from autodiff.codegen.cuda_elements import Elements, Held, element_name, held_name
+from autodiff.codegen.cuda_indexed import gathered, location
 from autodiff.codegen.cuda_launch import (
     Counters,
     CudaKernel,
@@ -41,11 +42,15 @@ from autodiff.schedule.kernel_spec import (
     Compute,
     Gather,
     KernelSpec,
+    KernelValue,
     Load,
+    Location,
     Operand,
     Position,
     Reduce,
+    Scan,
     Store,
+    Update,
 )
 from autodiff.schedule.target import AVX2, Target
 
@@ -61,7 +66,7 @@ MOST_LANES = 8
 HEAVY = 500
 
 #: What has a place for every point of an index space.
-Placed = Load | Store | Gather | Bound | Position
+Placed = Load | Store | Update | Gather | Bound | Position | Location
 
 #: Characters of the user's line that a comment shows.
 _SHOWN = 72
@@ -76,17 +81,19 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
     """Return how many neighbouring points a thread takes at a time.
 
     As many as fill 16 bytes of the widest type, at most `MOST_LANES`, if all arrays whose points
-    are neighbours in memory can be read so: each row must begin at a multiple of that.
+    are neighbours in memory can be read so: each row must begin at a multiple of that. Bounds are
+    those of single elements: a kernel with scans reads what has some one by one, others all.
     """
     known = Needs(spec).in_rows
-    if any(x.bounds and not known[i] for i, x in enumerate(spec.loads)):
-        return 1  # bounds are those of single elements
-    flat = [x for i, x in enumerate(spec.loads) if not known[i] and x.strides[-1] == 1]
+    if not spec.scans and any(x.bounds and not known[i] for i, x in enumerate(spec.loads)):
+        return 1
+    read = [x for i, x in enumerate(spec.loads) if not known[i] and not x.bounds]
+    flat = [x for x in read if x.strides[-1] == 1]
     stores = [x for x in spec.stores if isinstance(x, Store)]
     written = [x for x in stores if x.strides and x.strides[-1] == 1]
     everything: list[Load | Store] = [*flat, *written]
-    if not aligned or not everything or is_heavy(spec):
-        return 1
+    if not aligned or not everything or is_heavy(spec) or spec.updates:
+        return 1  # what is written at places is so element by element
     lanes = min(MOST_LANES, *[target.lanes(x.dtype) for x in everything])
     if spec.row_count > 1 and spec.row_size % lanes:
         return 1
@@ -98,24 +105,29 @@ def lanes_of(spec: KernelSpec, target: Target, aligned: bool) -> int:
 
 
 def is_heavy(spec: KernelSpec) -> bool:
-    """Return whether so much is computed at a point that memory is waited for in any case.
+    """Return whether so much is computed at a point that memory is waited for in any case."""
+    return instructions_at_point(spec) > HEAVY
 
-    Instructions are counted as those of a processor: formulas are much the same.
+
+def instructions_at_point(spec: KernelSpec) -> int:
+    """Return how many instructions are computed at a point.
+
+    They are counted as those of a processor: formulas are much the same.
     """
     computed = [value for value in spec.values if isinstance(value, Compute)]
-    return sum(instructions_of(value, spec, AVX2) for value in computed) > HEAVY
+    return sum(instructions_of(value, spec, AVX2) for value in computed)
 
 
 def is_long(spec: KernelSpec) -> bool:
     """Return whether indices or places of elements need 64 bits."""
     total = spec.row_count * spec.row_size
     for x in (*spec.loads, *spec.values, *spec.stores):
-        if not isinstance(x, Load | Gather | Store | Position):
+        if not isinstance(x, Load | Gather | Store | Update | Position | Location):
             continue
         reach = sum(abs(s) * (n - 1) for s, n in zip(x.strides, spec.shape, strict=True))
-        if isinstance(x, Gather):
+        if isinstance(x, Gather | Update | Location):
             reach += sum(abs(place.stride) * place.size for place in x.places)
-        total = max(total, reach + abs(x.offset))
+        total = max(total, reach + abs(x.missing if isinstance(x, Location) else x.offset))
     return total >= LONG - (1 << 20)  # a grid may reach beyond the points
 
 
@@ -146,10 +158,8 @@ class KernelText:
         self.lanes = lanes
         self.long = is_long(spec)
         self.index = "i64" if self.long else "i32"
-        self.b = CudaBuilder(target, (name, *_OWN_NAMES))
-        self.elements = Elements(self.b)
-        self.o = self.elements.o
-        self.b.contract = contract
+        self.contract = contract
+        self._begin(CudaBuilder(target, (name, *_OWN_NAMES)))
         self.needs = Needs(spec)
         self.parameters: list[tuple[str, Parameter]] = []
         self.strides: dict[int, str] = {}
@@ -158,13 +168,37 @@ class KernelText:
         self.pointers = [self._operand(load) for load in spec.loads]
         gathers = enumerate(spec.values, self.needs.first)
         self.gathered = {i: self._operand(x) for i, x in gathers if isinstance(x, Gather)}
-        #: All of the kernel's: none is an update.
-        self.stores = [store for store in spec.stores if isinstance(store, Store)]
+        self.stores = spec.stores
         self.outputs = [self._output(k, store) for k, store in enumerate(self.stores)]
         self.starts: dict[tuple[int, ...], str] = {}
         self.row_values: dict[int, Held] = {}
         self._names = _names(spec)
         self._line: Any = None
+        self._functions: list[tuple[str, str, list[str]]] = []
+
+    def _begin(self, builder: CudaBuilder) -> None:
+        self.b = builder
+        self.b.contract = self.contract
+        self.elements = Elements(self.b)
+        self.o = self.elements.o
+
+    def end_function(self, name: str, about: str) -> None:
+        """Make what has been emitted a function that is launched before the kernel.
+
+        What follows is the next function, of the same parameters.
+
+        Args:
+            name: the function's name.
+            about: lines that say what it does.
+        """
+        self._functions.append((name, about, self.b.rendered(1)))
+        given = [declaration.rpartition(" ")[2] for declaration, _ in self.parameters]
+        functions = self.b.functions
+        self._begin(CudaBuilder(self.b.target, (self.name, *_OWN_NAMES, *given)))
+        self.b.functions = functions
+        self.starts.clear()
+        self.row_values.clear()
+        self._line = None
 
     # ---- parameters
 
@@ -187,15 +221,16 @@ class KernelText:
             self.parameters.append((f"const {kind}* __restrict__ {name}", parameter))
         return self._given("", parameter)
 
-    def _output(self, k: int, store: Store) -> str:
+    def _output(self, k: int, store: Store | Update) -> str:
         kind = element_name(store.dtype)
         name = self.b.fresh(f"y{k}")
         return self._given(f"{kind}* __restrict__ {name}", OutputPointer(k))
 
     def integer(self, name: str, value: int) -> str:
         """Return the name of a parameter of the indices' type."""
-        parameter = Integer(value, 64 if self.long else 32)
-        self.parameters.append((f"const {self.index} {name}", parameter))
+        declared = f"const {self.index} {name}", Integer(value, 64 if self.long else 32)
+        if declared not in self.parameters:
+            self.parameters.append(declared)
         return name
 
     def stride(self, value: int) -> str:
@@ -261,7 +296,8 @@ class KernelText:
 
         There is one place for equal strides.
         """
-        for x in self._placed() if arrays is None else arrays:
+        everything = (*self.spec.loads, *self.spec.values, *self.stores)
+        for x in self.placed(everything) if arrays is None else arrays:
             key = x.strides[: self.spec.rows]
             if key in self.starts:
                 continue
@@ -279,13 +315,15 @@ class KernelText:
                 self.b.statement(f"const {self.index} {name} = {' + '.join(terms)};")
                 self.starts[key] = name
 
-    def _placed(self) -> list[Placed]:
-        """Return everything whose place depends on the row."""
-        parts: list[Placed] = [*self.spec.loads, *self.stores]
-        for x in (*self.spec.loads, *self.spec.values):
-            parts += x.bounds if isinstance(x, Load | Choose) else ()
-            parts += [x] if isinstance(x, Gather | Position) else []
-        return parts
+    @staticmethod
+    def placed(parts: Iterable[Load | KernelValue | Store | Update]) -> list[Placed]:
+        """Return of parts of a kernel everything whose place depends on the row."""
+        found: list[Placed] = []
+        for x in parts:
+            found += x.bounds if isinstance(x, Load | Choose) else ()
+            if not isinstance(x, Compute | Reduce | Scan | Choose):
+                found.append(x)
+        return found
 
     def holds(self, bounds: Sequence[Bound], point: str) -> str:
         """Return the text of whether all bounds hold at a point."""
@@ -341,6 +379,15 @@ class KernelText:
             if not isinstance(value, Reduce) and is_due and i not in self.row_values:
                 self.row_values[i] = self.computed(i, self.row_values, made, "0")
 
+    def values_at(self, values: Sequence[int], point: str) -> dict[int, Held]:
+        """Return values at a point; among them, before it, is what each is computed from."""
+        known: dict[int, Held] = {}
+        made: dict[Any, Sequence[Held]] = {}
+        for i in values:
+            is_load = i < self.needs.first
+            known[i] = self.load(i, point) if is_load else self.computed(i, known, made, point)
+        return known
+
     def computed(
         self, i: int, known: dict[int, Held], made: dict[Any, Sequence[Held]], point: str
     ) -> Held:
@@ -350,11 +397,16 @@ class KernelText:
         """
         value = self.spec.values[i - self.needs.first]
         if isinstance(value, Gather):
-            return self._gather(i, value, known, point)
+            self.comment(value.source)
+            return gathered(self, i, value, known, point)
         if isinstance(value, Position):
             return self._position(value, point)
+        if isinstance(value, Location):
+            return location(self, value, known, point)
         if isinstance(value, Choose):
-            inside, outside = (self._operand_value(self.o, x, known) for x in value.operands)
+            inside, outside = (self.operand_value(x, known) for x in value.operands)
+            if not value.bounds:
+                return inside
             mask = self.b.expression(I1, f"({self.holds(value.bounds, point)})")
             return self.o.where(Typed(mask, np.dtype(bool)), inside, outside)
         assert isinstance(value, Compute)
@@ -368,45 +420,6 @@ class KernelText:
             return result
         return Typed(self.b.named(result.value, name), result.dtype)
 
-    def _gather(self, i: int, value: Gather, known: dict[int, Held], point: str) -> Held:
-        """Return what is read where integer values say; never outside the array."""
-        self.comment(value.source)
-        o, inside, whole = self.o, None, None
-        for place in value.places:
-            index = place.index
-            if isinstance(index, Literal):
-                found = o.constant(index.value.item(), np.dtype(np.int64))
-            else:
-                found = o.cast(known[index], np.dtype(np.int64))
-            size = self._parameter(place.size)
-            if value.mode == "fill":
-                fits = o.logical_and(o.greater_equal(found, 0), o.less(found, size))
-                inside = fits if inside is None else o.logical_and(inside, fits)
-                found = o.where(fits, found, 0)
-            elif value.mode == "wrap":
-                found = o.remainder(found, size)
-            else:
-                found = o.minimum(o.maximum(found, 0), o.subtract(size, 1))
-            if place.stride != 1:
-                found = o.multiply(found, self._parameter(place.stride))
-            whole = found if whole is None else o.add(whole, found)
-        start = self.place(value, point)
-        terms = [start] if start != "0" else []
-        places = []
-        if whole is not None:
-            places = [self.b.named(whole.value, "place")]
-            terms.append("i64({0})")
-        text = f"AD_LD(&{self.gathered[i]}[{' + '.join(terms) or '0'}])"
-        element = self.elements.read(text, value.dtype, f"v{i}", *places)
-        if inside is None or value.fill is None:
-            return element
-        return o.where(inside, element, o.constant(value.fill.value.item(), value.dtype))
-
-    def _parameter(self, value: int) -> Held:
-        """Return a number that follows from sizes as a value."""
-        text = self.stride(value)
-        return Typed(self.b.expression(I64, f"u64({text})"), np.dtype(np.int64))
-
     def _position(self, value: Position, point: str) -> Held:
         place = self.place(value, point)
         if value.offset:
@@ -415,11 +428,14 @@ class KernelText:
         whole = self.b.expression(held, f"u{bits}({place})")
         return self.o.cast(Typed(whole, np.dtype(f"int{bits}")), value.dtype)
 
-    def _operand_value(self, o: Any, x: Operand, known: dict[int, Held]) -> Held:
-        return o.constant(x.value.item(), x.aval.dtype) if isinstance(x, Literal) else known[x]
+    def operand_value(self, x: Operand, known: dict[int, Held], o: Any = None) -> Held:
+        """Return what an operation is given: a value, or a number, made by the operations `o`."""
+        if not isinstance(x, Literal):
+            return known[x]
+        return (o or self.o).constant(x.value.item(), x.aval.dtype)
 
     def _applied(self, o: Any, value: Compute, known: dict[int, Held]) -> tuple[Held, ...]:
-        operands = [self._operand_value(o, x, known) for x in value.operands]
+        operands = [self.operand_value(x, known, o) for x in value.operands]
         return lower(o, value.primitive, operands, dict(value.params))
 
     def comment(self, source: Any) -> None:
@@ -435,8 +451,28 @@ class KernelText:
         self.elements.write(f"AD_ST(&{self.outputs[k]}[{place}], {{value}});", x)
 
     def is_wide(self, x: Placed) -> bool:
-        """Return whether lanes of an array are neighbours in memory."""
-        return self.lanes > 1 and x.strides[-1] == 1
+        """Return whether lanes of an array are neighbours in memory, and read together."""
+        is_bounded = isinstance(x, Load) and bool(x.bounds)
+        return self.lanes > 1 and x.strides[-1] == 1 and not is_bounded
+
+    def lanes_at(self, i: int, point: str, is_ragged: bool) -> str:
+        """Return the text of lanes of a load from a point on; if ragged, `left` are there."""
+        pointer, place, lanes = self.pointers[i], self.place(self.spec.loads[i], point), self.lanes
+        whole = f"load_lanes<{lanes}>({pointer}, {place})"
+        if not is_ragged:
+            return whole
+        return f"left == {lanes} ? {whole} : load_first_lanes<{lanes}>({pointer}, {place}, left)"
+
+    def store_lanes(self, k: int, name: str, point: str, is_ragged: bool) -> None:
+        """Write lanes of an output from a point on; if ragged, `left` of them are there."""
+        output, place = self.outputs[k], self.place(self.stores[k], point)
+        if not is_ragged:
+            self.b.statement(f"store_lanes({output}, {place}, {name});")
+            return
+        with self.b.within(f"if (left < {self.lanes})"):
+            self.b.statement(f"store_first_lanes({output}, {place}, {name}, left);")
+        with self.b.within("else"):
+            self.b.statement(f"store_lanes({output}, {place}, {name});")
 
     def is_costly(self, i: int) -> bool:
         """Return whether a value at points is rather kept than loaded or computed again."""
@@ -453,28 +489,34 @@ class KernelText:
 
     def combination(self, value: Reduce) -> str:
         """Return the name of the struct with a reduction's `identity` and `combine`."""
-        dtype = value.accumulated
-        name, kind = f"{value.primitive.name}_{dtype.name}", held_name(dtype)
+        combine, identity = value.primitive.combine, value.primitive.identity
+        assert combine is not None and identity is not None
+        name = f"{value.primitive.name}_{value.accumulated.name}"
+        return self._struct(name, combine, identity(value.dtype).item(), value.accumulated)
+
+    def updating(self, x: Update) -> str:
+        """Return the name of the struct with an update's `combine`, and perhaps `identity`."""
+        combine, identity = x.combination.combine, x.combination.identity
+        name = f"{combine.__name__.lstrip('_')}_{x.dtype.name}"
+        number = None if identity is None else identity(x.dtype).item()
+        return self._struct(name, combine, number, x.dtype)
+
+    def _struct(
+        self, name: str, combine: Callable[..., Any], identity: Any, dtype: np.dtype
+    ) -> str:
+        kind = held_name(dtype)
         if name not in self.structs:
-            combine, identity = value.primitive.combine, value.primitive.identity
-            assert combine is not None and identity is not None
             first, both = (Elements(CudaBuilder(self.b.target, ("x", "y"))) for _ in range(2))
             both.b.functions = self.b.functions
-            number = first.o.constant(identity(value.dtype).item(), dtype)
-            first.set("return {value};", number)
+            lines = [f"struct {name} {{"]
+            if identity is not None:
+                first.set("return {value};", first.o.constant(identity, dtype))
+                (line,) = first.b.rendered()
+                lines.append(f"  static __device__ {kind} identity() {{ {line} }}")
             x, y = (both.variable(letter, dtype) for letter in "xy")
             both.set("return {value};", combine(both.o, x, y))
-            (line,) = first.b.rendered()
-            self.structs[name] = "\n".join(
-                [
-                    f"struct {name} {{",
-                    f"  static __device__ {kind} identity() {{ {line} }}",
-                    f"  static __device__ {kind} combine({kind} x, {kind} y) {{",
-                    *both.b.rendered(2),
-                    "  }",
-                    "};",
-                ]
-            )
+            lines.append(f"  static __device__ {kind} combine({kind} x, {kind} y) {{")
+            self.structs[name] = "\n".join([*lines, *both.b.rendered(2), "  }", "};"])
         return name
 
     def reduced(self, value: Reduce, name: str) -> Held:
@@ -483,7 +525,16 @@ class KernelText:
 
     # ---- the kernel
 
-    def kernel(self, about: str, threads: int, grid: Extents, block: Extents) -> CudaKernel:
+    def kernel(
+        self,
+        about: str,
+        threads: int,
+        grid: Extents,
+        block: Extents,
+        *,
+        what: str | None = None,
+        least_blocks: int | None = None,
+    ) -> CudaKernel:
         """Return the kernel of what has been emitted.
 
         Args:
@@ -491,20 +542,26 @@ class KernelText:
             threads: how many a block has at most.
             grid: number of blocks.
             block: number of threads of a block.
+            what: lines that say what is computed; by default the spec.
+            least_blocks: how many blocks a multiprocessor must hold at least. Without it the
+                assembler puts registers into memory to let it hold a few more.
         """
+        bounds = f"{threads}" if least_blocks is None else f"{threads}, {least_blocks}"
         declared = ",\n    ".join(declaration for declaration, _ in self.parameters)
-        lines = [
-            *[f"// {line}" for line in str(self.spec).split("\n")],
-            *[f"// {line}" for line in about.split("\n")],
-            f'extern "C" __global__ void __launch_bounds__({threads})',
-            f"{self.name}({declared}) {{",
-            *self.b.rendered(1),
-            "}",
-            "",
-        ]
+        lines = [f"// {line}" for line in (what or str(self.spec)).split("\n")]
+        for name, does, body in (*self._functions, (self.name, about, self.b.rendered(1))):
+            lines += [
+                *[f"// {line}" for line in does.split("\n")],
+                f'extern "C" __global__ void __launch_bounds__({bounds})',
+                f"{name}({declared}) {{",
+                *body,
+                "}",
+                "",
+            ]
         given = tuple([parameter for _, parameter in self.parameters])
         definitions = (*self.b.functions.values(), *self.structs.values())
-        return CudaKernel(self.name, definitions, "\n".join(lines), given, grid, block)
+        before = tuple([name for name, _, _ in self._functions])
+        return CudaKernel(self.name, definitions, "\n".join(lines), given, grid, block, before)
 
 
 def _described(source: Any) -> str:
@@ -523,7 +580,7 @@ def _names(spec: KernelSpec) -> dict[int, str]:
     """Return names of values: what the user's program assigns the last value of a line to."""
     last: dict[Any, int] = {}
     for i, value in enumerate(spec.values, len(spec.loads)):
-        if isinstance(value, Choose | Position) or value.source is None:
+        if isinstance(value, Choose | Position | Location) or value.source is None:
             continue
         if sweep_of(value.source) in (None, VALUES):
             last[file_and_line(value.source)] = i

@@ -35,7 +35,8 @@ alone are strides and offset: each element is the number `offset + sum(index * s
 A cumulative operation (parameters `axis` and `reverse`) that kernels can compute has
 `advance(o, before, *operands)`, the result that follows from the one before. Before the first is
 `identity(dtype)`, and at the first all operands but the last count as 0. `associative`: elements
-may be combined by `advance` in any grouping.
+may be combined by `advance` in any grouping. Of one that is linear in the result before, `factor`
+is the number of the operand that this is multiplied by; if it has another operand, that is added.
 
 An operation that reads or writes elements of its first operand where integer arrays, its last
 operands, say has `indexed(**params)`, an `Indexed`, by which kernels can do it too.
@@ -107,19 +108,40 @@ class Samples:
 
 
 @dataclass(frozen=True, slots=True)
+class Combination:
+    """How an element and what is written there become its new value, one update after the other.
+
+    Args:
+        combine: `combine(o, x, update)` of the element and the update is the new value.
+        commutes: whether updates by integers and truth values may be made in any order.
+        replaces: whether the update is the new value, whatever the element is.
+        atomic: the function of kernels/cuda/prelude.cuh that does it on integers of at least 32
+            bits as one atomic operation; None if there is none.
+        identity: `identity(dtype)`, where it commutes: the update that changes nothing.
+    """
+
+    combine: Callable[..., Any]
+    commutes: bool = False
+    replaces: bool = False
+    atomic: str | None = None
+    identity: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Indexed:
     """How an operation reads or writes an array at places given by one integer array per axis.
 
-    The layout of operands and what an index out of range does (`mode`, and `fill`, what is read
-    there) are told in primitives/indexing_layout.py. `combine(o, x, update)` of an element and what
-    is written there is its new value, one update after the other; None for what reads.
+    The layout of operands, what an index out of range does (`mode`, and `fill`, what is read
+    there) and what `unique` promises are told in primitives/indexing_layout.py. `combination` is
+    None for what reads.
     """
 
     axes: tuple[int, ...]
     batch_axes: int
     mode: str
     fill: Literal | None = None
-    combine: Callable[..., Any] | None = None
+    combination: Combination | None = None
+    unique: bool = False
 
 
 #: The number of an operand, and the starts, stops and steps of the part of a result it fills.
@@ -159,6 +181,7 @@ class Primitive:
     identity: Callable[..., Any] | None = None
     advance: Callable[..., Any] | None = None
     associative: bool = False
+    factor: int | None = None
     indexed: Callable[..., Indexed] | None = None
     operator: str | None = None
     call: Callable[..., Any] | None = None

@@ -373,10 +373,17 @@ def _arranged(entries: list[_Entry], mode: str | None) -> Location:
         permutation=permutation,
         shape=shape,
         in_range=in_range,
-        unique=prod(index_shape) <= 1 or any(masks_of_result),
+        unique=prod(index_shape) <= 1
+        or any(masks_of_result)
+        or (in_range and any(map(_is_ascending, indices))),
         is_view=bool(kinds & {"slice", "new", "ellipsis"})
         and not any(e.kind == "mask" or (e.array is not None and e.array.ndim) for e in entries),
     )
+
+
+def _is_ascending(index: Any) -> bool:
+    """Return whether an index array is known to have one axis and ever larger numbers."""
+    return type(index) is np.ndarray and index.ndim == 1 and bool(np.all(index[1:] > index[:-1]))
 
 
 def _result_axes(entries: list[_Entry], index_shape: Shape) -> tuple[Shape, Shape]:

@@ -108,12 +108,13 @@ def _running(
     identity: Callable[..., Any] | None = None,
     advance: Callable[..., Any] | None = None,
     associative: bool = True,
+    factor: int | None = None,
     dtypes: str,
     samples: Samples = _SAMPLES,
 ) -> Primitive:
     """Declare a running result of one operand; `jvp(t, out, x, **params)`.
 
-    `advance`, `identity` and `associative` as in ir/primitive.py.
+    `advance`, `identity`, `associative` and `factor` as in ir/primitive.py.
     """
 
     def differentiate(outs: Any, operands: Any, tangents: Any, params: Any, mode: Any) -> Any:
@@ -139,6 +140,7 @@ def _running(
         identity=identity,
         advance=advance,
         associative=associative,
+        factor=factor,
         dtypes=dtypes,
         samples=samples,
     )
@@ -232,7 +234,8 @@ linear_recurrence = library_op(
     batch=_recurrence_batch,
     # One after the other: products of many factors would leave the range of the type.
     advance=lambda o, before, a, b: o.add(o.multiply(a, before), b),
-    identity=lambda dtype: dtype.type(-0.0),
+    identity=lambda dtype: -dtype.type(0),
+    factor=0,
     dtypes="fc",
     samples=_SAMPLES_OF_TWO,
 )
@@ -246,7 +249,7 @@ cumsum = _running(
     jvp=lambda t, out, x, **params: cumsum(t, **params),
     transpose=lambda ct, *, axis, reverse: cumsum(ct, axis=axis, reverse=not reverse),
     advance=lambda o, x, y: o.add(x, y),
-    identity=lambda dtype: dtype.type(-0.0 if element_types.is_inexact(dtype) else 0),
+    identity=lambda dtype: -dtype.type(0),  # -0.0 of floats, of complex numbers in both parts
     dtypes="iufc",
 )
 
@@ -260,6 +263,7 @@ cumprod = _running(
     identity=lambda dtype: dtype.type(1),
     # In another grouping 0 * inf could come of factors whose product, from the first, is 0.
     associative=False,
+    factor=0,
     dtypes="iufc",
 )
 

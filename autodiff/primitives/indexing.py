@@ -19,7 +19,7 @@ from autodiff.base import dtypes
 from autodiff.ir.avals import ArrayType, Shape, array_type, type_of
 from autodiff.ir.builder import bind_primitive
 from autodiff.ir.graph import Literal
-from autodiff.ir.primitive import Indexed, Samples
+from autodiff.ir.primitive import Combination, Indexed, Samples
 from autodiff.primitives import indexing_references as references
 from autodiff.primitives.families import batch_to, is_linear, library_op, move_axis, shape_op
 from autodiff.primitives.indexing_layout import elements_shape, gather_like, scatter_into
@@ -258,7 +258,7 @@ def _gather_batch(size: int, operands: Any, batched: Any, params: Any, mode: Any
 def _gather_indexed(
     *, axes: Shape, mode: str, fill_value: Literal | None, batch_axes: int, unique: bool
 ) -> Indexed:
-    return Indexed(axes, batch_axes, mode, fill_value)
+    return Indexed(axes, batch_axes, mode, fill_value, unique=unique)
 
 
 gather = library_op(
@@ -368,19 +368,31 @@ def _larger(o: Any, x: Any, update: Any) -> Any:
 
 
 #: How an element and an update are combined, by the kind of a scatter.
-_COMBINATIONS = {
-    "set": _replaced,
-    "add": _added,
-    "multiply": _multiplied,
-    "min": _smaller,
-    "max": _larger,
+COMBINATIONS = {
+    "set": Combination(_replaced, replaces=True),
+    "add": Combination(
+        _added, commutes=True, atomic="atomic_add", identity=lambda dtype: dtype.type(0)
+    ),
+    "multiply": Combination(_multiplied, commutes=True, identity=lambda dtype: dtype.type(1)),
+    "min": Combination(
+        _smaller,
+        commutes=True,
+        atomic="atomic_min",
+        identity=lambda dtype: dtypes.bound(dtype, 1),
+    ),
+    "max": Combination(
+        _larger,
+        commutes=True,
+        atomic="atomic_max",
+        identity=lambda dtype: dtypes.bound(dtype, -1),
+    ),
 }
 
 
 def _scatter_indexed(
     *, axes: Shape, mode: str, kind: str, batch_axes: int, unique: bool
 ) -> Indexed:
-    return Indexed(axes, batch_axes, mode, combine=_COMBINATIONS[kind])
+    return Indexed(axes, batch_axes, mode, combination=COMBINATIONS[kind], unique=unique)
 
 
 scatter = library_op(

@@ -21,11 +21,12 @@ from autodiff.runtime.cpu_kernels import (
     schedule_for_cpu,
 )
 from autodiff.runtime.cuda_device import Device, device_of
-from autodiff.runtime.cuda_functions import cuda_function
 from autodiff.runtime.cuda_kernels import schedule_for_cuda
+from autodiff.runtime.cuda_programs import cuda_function, graph_program
 from autodiff.runtime.cupy_device import CupyDevice
 from autodiff.schedule.fuse import Schedule
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.multi_kernel import MultiKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +36,22 @@ class Backend:
     Args:
         schedule: from a simplified graph to its schedule.
         function: from a kernel to what has its function `call` and its `text`.
+        program: from a graph of kernels and their functions to the like for it all; None where
+            there is nothing better than to call one after the other.
         give_up: what is told an error; from then on there is no backend.
     """
 
     schedule: Callable[[Graph], Schedule]
-    function: Callable[[KernelSpec], Any]
+    function: Callable[[Any], Any]
+    program: Callable[[Graph, Sequence[Any]], Any]
     give_up: Callable[[Exception], None]
 
-    def call(self, spec: KernelSpec) -> Callable[..., Sequence[Any]]:
+    def call(self, spec: KernelSpec | MultiKernel) -> Callable[..., Sequence[Any]]:
         """Return a kernel as a function of arrays."""
         return self.function(spec).call
 
 
-_CPU = Backend(schedule_for_cpu, kernel_function, give_up)
+_CPU = Backend(schedule_for_cpu, kernel_function, lambda graph, functions: None, give_up)
 
 #: Array modules without a device that can be used, and devices whose kernels failed.
 _unusable: set[Any] = set()
@@ -63,7 +67,8 @@ def backend_of(module: ModuleType) -> Backend | None:
     if device is None:
         return None
     function = partial(cuda_function, device=device)
-    return Backend(schedule_for_cuda, function, partial(_give_up, device))
+    program = partial(graph_program, device=device)
+    return Backend(schedule_for_cuda, function, program, partial(_give_up, device))
 
 
 def current_device(module: ModuleType) -> Device | None:

@@ -39,7 +39,12 @@ from autodiff.runtime.kernel_calls import (
 from autodiff.schedule.chunks import InChunks, in_chunks
 from autodiff.schedule.fuse import Schedule, fuse
 from autodiff.schedule.kernel_spec import Compute, Gather, KernelSpec, Reduce, Scan
-from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered, why_not_scanned
+from autodiff.schedule.lowerable import (
+    REAL_KINDS,
+    why_not_indexed,
+    why_not_lowered,
+    why_not_scanned,
+)
 
 #: The symbol of every kernel, each of which is a module of its own.
 SYMBOL = "kernel"
@@ -109,9 +114,9 @@ def why_not_computed(eqn: Eqn) -> str | None:
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
     if primitive.kind == "cumulative":
-        return why_not_scanned(eqn)
+        return why_not_scanned(eqn, REAL_KINDS)
     if primitive.indexed is not None:
-        return why_not_indexed(eqn)
+        return why_not_indexed(eqn, REAL_KINDS)
     return why_not_lowered(eqn, ANY) if primitive.combine is None else None
 
 

@@ -125,6 +125,10 @@ class Device(Protocol):
         """Return the current stream, as `Function.launch` takes it."""
         ...
 
+    def sort(self, array: Any) -> None:
+        """Sort an array of unsigned integers, of one axis, in its place, on the current stream."""
+        ...
+
 
 _devices: dict[ModuleType, Device] = {}
 

@@ -9,13 +9,16 @@ from autodiff.codegen.array_program import emit_array_program
 from autodiff.codegen.cpu_layout import instructions_for
 from autodiff.codegen.cuda_kernels import can_emit, emit_kernel, kernels_text, stages_of
 from autodiff.codegen.cuda_launch import CudaKernel
+from autodiff.codegen.cuda_multi import emit_multi_kernel
 from autodiff.ir.graph import Eqn, Graph
 from autodiff.ir.held import held_graphs
 from autodiff.schedule.fuse import Schedule, fuse, kernel
 from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec
-from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered
+from autodiff.schedule.lowerable import why_not_indexed, why_not_lowered, why_not_scanned
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.target import AVX2, Target
+from autodiff.schedule.together import launch_together
 
 #: Kinds of the element types that kernels for GPUs hold.
 KINDS = "biufc"
@@ -24,7 +27,8 @@ KINDS = "biufc"
 def schedule_for_cuda(graph: Graph) -> Schedule:
     """Return a simplified graph with kernels for a GPU."""
     unite = not settings().no_fusion
-    return fuse(graph, why_not_computed, can_emit, unite=unite, instructions=_instructions)
+    fused = fuse(graph, why_not_computed, can_emit, unite=unite, instructions=_instructions)
+    return launch_together(fused) if unite else fused
 
 
 def _instructions(eqn: Eqn) -> int:
@@ -40,10 +44,10 @@ def why_not_computed(eqn: Eqn) -> str | None:
     primitive = eqn.primitive
     if not all(atom.aval.size for atom in (*eqn.inputs, *eqn.outputs)):
         return f"{primitive.name} is over no elements"
-    indexed = indexed_by(eqn)
-    if indexed is not None:
-        is_written = indexed.combine is not None
-        return f"{primitive.name} writes at places" if is_written else why_not_indexed(eqn)
+    if primitive.kind == "cumulative":
+        return why_not_scanned(eqn, KINDS)
+    if indexed_by(eqn) is not None:
+        return why_not_indexed(eqn, KINDS)
     return why_not_lowered(eqn, KINDS) if primitive.combine is None else None
 
 
@@ -64,12 +68,19 @@ def cuda_sources(graph: Graph, target: Target) -> list[str]:
 
 def emitted(graph: Graph, target: Target, stem: str = "kernel") -> list[CudaKernel]:
     """Return the kernels of a scheduled graph, numbered from `stem_0` on."""
-    specs: list[KernelSpec] = []
+    specs: list[KernelSpec | MultiKernel] = []
     for eqn in graph.eqns:
         if eqn.primitive is kernel:
             spec = eqn.params["spec"]
-            specs += [stage.spec for stage in stages_of(spec, target)] or [spec]
-    return [emit_kernel(spec, target, f"{stem}_{i}") for i, spec in enumerate(specs)]
+            stages = () if isinstance(spec, MultiKernel) else stages_of(spec, target)
+            specs += [stage.spec for stage in stages] or [spec]
+    return [_emitted(spec, target, f"{stem}_{i}") for i, spec in enumerate(specs)]
+
+
+def _emitted(spec: KernelSpec | MultiKernel, target: Target, name: str) -> CudaKernel:
+    if isinstance(spec, MultiKernel):
+        return emit_multi_kernel(spec, target, name)
+    return emit_kernel(spec, target, name)
 
 
 def _unused(*arguments: Any) -> Any:

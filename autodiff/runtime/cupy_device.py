@@ -168,6 +168,10 @@ class CupyDevice:
         """Return the current stream's address."""
         return self._stream().ptr
 
+    def sort(self, array: Any) -> None:
+        """Sort an array of unsigned integers in its place, by CuPy's radix sort."""
+        array.sort()
+
 
 def _driver_launch() -> Launch | None:
     try:

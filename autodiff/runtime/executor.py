@@ -30,10 +30,12 @@ from autodiff.runtime.backends import Backend, backend_of, current_device
 from autodiff.runtime.cpu_kernels import KernelFunction
 from autodiff.runtime.cuda_functions import CudaFunction
 from autodiff.runtime.cuda_launcher import KernelsFailedError, written_program
+from autodiff.runtime.cuda_programs import KernelProgram
 from autodiff.runtime.dump import dump
 from autodiff.runtime.kernel_calls import ArrayType, Entry
 from autodiff.schedule.fuse import kernel
 from autodiff.schedule.kernel_spec import KernelSpec
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.reuse import with_reuse
 
 #: Equations beyond which a graph is run by the evaluator: Python's compiler is slow on long code.
@@ -99,7 +101,7 @@ class Executable:
                 for i, x in enumerate(arguments)
             )
         if program.overwritten:
-            arguments = _apart(arguments, program.overwritten)
+            arguments = _apart(arguments, program.overwritten, module)
         with np.errstate(all="ignore"):
             outputs = list(program.run(*arguments, *program.literals))
         array = module.ndarray
@@ -136,9 +138,10 @@ class Executable:
         device = current_device(module)
         if device is None or not program.is_kernels:
             return None
-        if isinstance(program.kernel, CudaFunction):
-            return program.kernel.entry(entry, avals)
-        return written_program(program.run, device, entry, avals)
+        direct = None
+        if isinstance(program.kernel, CudaFunction | KernelProgram):
+            direct = program.kernel.entry(entry, avals)
+        return direct or written_program(program.run, device, entry, avals)
 
     def _next_program(self, module: ModuleType, gpu: int | None) -> _Program:
         values = settings()
@@ -170,8 +173,8 @@ class _Program:
 
     `needed_there` are the inputs that must be on the device even if they are mere numbers.
     Results are written over the inputs at positions `overwritten`.
-    `is_kernels`: nothing but kernels is run, and nothing need be copied; `kernel` if it is one, of
-    just the inputs, that gives just the outputs.
+    `is_kernels`: nothing but kernels is run, and nothing need be copied; `kernel` then is what runs
+    them in one call from just the inputs to just the outputs, if there is something.
     """
 
     run: Callable[..., Sequence[Any]]
@@ -179,7 +182,7 @@ class _Program:
     copied: tuple[int, ...]
     needed_there: frozenset[int]
     is_kernels: bool = False
-    kernel: KernelFunction | CudaFunction | None = None
+    kernel: KernelFunction | CudaFunction | KernelProgram | None = None
     overwritten: frozenset[int] = frozenset()
 
 
@@ -208,12 +211,14 @@ def _cause(error: KernelsFailedError) -> Exception:
     return cause if isinstance(cause, Exception) else error
 
 
-def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, ...]:
+def _apart(
+    arguments: Sequence[Any], overwritten: frozenset[int], module: ModuleType
+) -> tuple[Any, ...]:
     """Return arguments of which those to be overwritten share no memory with others."""
     bounds = sorted(
-        (*byte_bounds(x), i)
+        (*_bounds(x, module), i)
         for i, x in enumerate(arguments)
-        if isinstance(x, np.ndarray) and x.size
+        if isinstance(x, module.ndarray) and x.size
     )
     shared: set[int] = set()
     end, last = 0, -1  # of what begins earlier, that which ends last
@@ -224,6 +229,16 @@ def _apart(arguments: Sequence[Any], overwritten: frozenset[int]) -> tuple[Any, 
             end, last = stop, i
     shared &= overwritten
     return tuple([x.copy() if i in shared else x for i, x in enumerate(arguments)])
+
+
+def _bounds(array: Any, module: ModuleType) -> tuple[int, int]:
+    """Return the addresses of an array's first byte and of what comes after its last one."""
+    if module is np:
+        return byte_bounds(array)
+    ends = [s * (n - 1) for n, s in zip(array.shape, array.strides, strict=True)]
+    start = array.data.ptr
+    low, high = sum(min(0, end) for end in ends), sum(max(0, end) for end in ends)
+    return start + low, start + high + array.itemsize
 
 
 def _evaluated(graph: Graph, *arguments: Any) -> list[Any]:
@@ -244,17 +259,17 @@ def _compiled(graph: Graph, module: ModuleType, donated: frozenset[int] = frozen
 
     Where kernels cannot be made it is a program of NumPy's functions alone.
     """
-    graph, literals = _lifted(graph, module)
     backend = backend_of(module)
     if backend is not None:
         try:
-            scheduled = backend.schedule(graph).graph
-            overwritten: frozenset[int] = frozenset()
-            if module is np:
-                scheduled, overwritten = with_reuse(scheduled, donated)
+            known, literals = _lifted(graph, module, repeated=False)
+            scheduled, rest = _lifted(backend.schedule(known).graph, module)
+            literals += rest
+            scheduled, overwritten = with_reuse(scheduled, donated, updates_only=module is not np)
             return _emitted(scheduled, literals, module, donated, backend, overwritten)
         except Exception as error:  # of compilers and loaders, of many kinds
             backend.give_up(error)
+    graph, literals = _lifted(graph, module)
     return _emitted(graph, literals, module, donated, None)
 
 
@@ -278,16 +293,23 @@ def _emitted(
     run = names["program"]
     is_kernels = not (copied or overwritten) and all(eqn.primitive is kernel for eqn in graph.eqns)
     alone = None
-    if is_kernels and len(graph.eqns) == 1 and backend is not None:
-        (eqn,) = graph.eqns
-        if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
-            function = backend.function(eqn.params["spec"])
-            run = function.call
-            alone = function if isinstance(function, KernelFunction | CudaFunction) else None
+    if is_kernels and graph.eqns and backend is not None:
+        alone = _of_kernels(graph, backend)
+        run = run if alone is None else alone.call
     numbers = {var for eqn in graph.eqns if _is_number(eqn) for var in eqn.outputs}
     is_direct = not literals and (module is np or numbers.isdisjoint(graph.outputs))
     is_kernels = is_kernels and is_direct
     return _Program(run, literals, copied, needed, is_kernels, alone, overwritten)
+
+
+def _of_kernels(graph: Graph, backend: Backend) -> Any:
+    """Return what computes a graph of kernels alone, None if that is nothing but their calls."""
+    functions = [backend.function(eqn.params["spec"]) for eqn in graph.eqns]
+    if len(functions) == 1:
+        (eqn,) = graph.eqns
+        if eqn.inputs == graph.inputs and eqn.outputs == graph.outputs:
+            return functions[0]
+    return backend.program(graph, functions)
 
 
 def _is_number(eqn: Eqn) -> bool:
@@ -323,8 +345,10 @@ def _held_runner(
     """Return the function by which `execute` rules make a held graph callable, compiled once."""
     functions: dict[tuple[Graph, bool], Callable[..., Sequence[Any]]] = {}
 
-    def run(graph: Graph | KernelSpec, fresh: bool = False) -> Callable[..., Sequence[Any]]:
-        if isinstance(graph, KernelSpec):
+    def run(
+        graph: Graph | KernelSpec | MultiKernel, fresh: bool = False
+    ) -> Callable[..., Sequence[Any]]:
+        if not isinstance(graph, Graph):
             assert backend is not None
             return backend.call(graph)
         function = functions.get((graph, fresh))
@@ -354,11 +378,14 @@ def _held_function(
     return function
 
 
-def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
+def _lifted(
+    graph: Graph, module: ModuleType, *, repeated: bool = True
+) -> tuple[Graph, tuple[Any, ...]]:
     """Return the graph with its array literals as further inputs, and their values on the device.
 
     So are numbers that are results: these are arrays. Equations on literals alone would make NumPy
-    arrays: they are evaluated once, here.
+    arrays: they are evaluated once, here. `repeated`: whether literals that repeat one number are
+    lifted too; kernels need but the number.
     """
     if module is np:
         return graph, ()
@@ -367,13 +394,14 @@ def _lifted(graph: Graph, module: ModuleType) -> tuple[Graph, tuple[Any, ...]]:
 
     def lift(atom: Atom) -> Atom:
         if isinstance(atom, Literal):
-            return atom if atom.is_scalar else inputs.setdefault(atom, Var(atom.aval))
+            is_kept = not repeated and is_repeated_scalar(atom.value)
+            return atom if atom.is_scalar or is_kept else inputs.setdefault(atom, Var(atom.aval))
         return inputs.setdefault(atom, Var(atom.aval)) if atom in host else atom
 
     eqns = []
     for eqn in graph.eqns:
         is_known = all(isinstance(atom, Literal) or atom in host for atom in eqn.inputs)
-        if is_known and not has_effect(eqn):
+        if is_known and not has_effect(eqn) and eqn.primitive is not kernel:
             with np.errstate(all="ignore"):
                 evaluate_equations((eqn,), host)
             continue

@@ -16,17 +16,18 @@ from autodiff.passes.dead_code import dead_code
 from autodiff.schedule.group import MOST_INSTRUCTIONS, CannotJoin, Group, Refusal, bytes_of
 from autodiff.schedule.indexed import indexed_by
 from autodiff.schedule.kernel_spec import KernelSpec, with_operands
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.reading import sources
 from autodiff.schedule.recompute import recompute, used_outside
 
 #: Points of a row from which on a kernel goes along rows.
 LONG_ROW = 64
 
-#: Equations beyond which a graph is left as it is.
-LONGEST_GRAPH = 5_000
+#: Equations beyond which a graph is left as it is: so many take up to some seconds.
+LONGEST_GRAPH = 10_000
 
 
-def _kernel_type(*avals: ArrayType, spec: KernelSpec) -> tuple[ArrayType, ...]:
+def _kernel_type(*avals: ArrayType, spec: KernelSpec | MultiKernel) -> tuple[ArrayType, ...]:
     return tuple(array_type(store.shape, store.dtype) for store in spec.stores)
 
 
@@ -57,7 +58,7 @@ class Schedule:
     graph: Graph
     refusals: tuple[str, ...]
 
-    def kernels(self) -> Iterator[KernelSpec]:
+    def kernels(self) -> Iterator[KernelSpec | MultiKernel]:
         """Yield the kernels in the order in which they run."""
         for eqn in self.graph.eqns:
             if eqn.primitive is kernel:
@@ -115,6 +116,7 @@ class _Fusion:
         self.length_of: dict[int, int] = {}  # instructions of equations, by position
         self.made_by: dict[Var, Eqn] = {v: eqn for eqn in graph.eqns for v in eqn.outputs}
         self.position = {id(eqn): i for i, eqn in enumerate(graph.eqns)}
+        self.input_places, self.output_places = _places(graph.inputs), _places(graph.outputs)
         self.before: list[int] = []  # for each equation, those it depends on
         self.group_of: dict[int, Group] = {}
         #: For each group its equations, and those that they depend on.
@@ -215,7 +217,7 @@ class _Fusion:
         if eqn.primitive.kind == "reduction":
             return eqn.inputs[0].aval.shape
         indexed = indexed_by(eqn)
-        writes = indexed is not None and indexed.combine is not None
+        writes = indexed is not None and indexed.combination is not None
         return (eqn.inputs[1] if writes else eqn.outputs[0]).aval.shape
 
     def _united(self, eqn: Eqn) -> Group | None:
@@ -285,15 +287,19 @@ class _Fusion:
             raise CannotJoin("what it reads besides needs a result of the kernel")
 
     def _with_groups(self, needed: int, members: int) -> int:
-        """Return what must run before, given that a kernel needs all that each of it needs."""
-        while True:
+        """Return what must run before, given that a kernel needs all that each of it needs.
+
+        What a group needs is mostly of groups made before it, which come after it here.
+        """
+        while needed:
             grown = needed
-            for own, before in self.bits.values():
+            for own, before in reversed(self.bits.values()):
                 if grown & own and not own & members:
                     grown |= own | before
             if grown == needed:
-                return needed
+                break
             needed = grown
+        return needed
 
     def _rewritten(self) -> Graph:
         """Return the graph with its groups as kernels, each equation after what it needs."""
@@ -339,24 +345,28 @@ class _Fusion:
 
     def _kernel_equation(self, group: Group, used: set[Var]) -> tuple[Eqn, Group] | None:
         stored = [v for eqn in group.eqns for v in eqn.outputs if v in used]
-        stored = _in_order_of(self.graph.outputs, stored)
+        stored = _in_order_of(self.output_places, stored)
         spec = group.spec(stored)
         if not stored or not self.is_worth(spec):
             return None
         read = {k: group.operands[k] for k in spec.operands}
-        operands = _in_order_of(self.graph.inputs, list(read.values()))
+        operands = _in_order_of(self.input_places, list(read.values()))
         place = {k: operands.index(atom) for k, atom in read.items()}
         params = {"spec": with_operands(spec, place)}
         return Eqn(kernel, tuple(operands), params, tuple(stored), group.eqns[-1].source), group
 
 
-def _in_order_of(ordered: Sequence[Atom], atoms: Sequence[Any]) -> list[Any]:
+def _places(atoms: Sequence[Atom]) -> dict[Atom, int]:
+    """Return where each atom is for the first time."""
+    return {atom: i for i, atom in reversed(list(enumerate(atoms)))}
+
+
+def _in_order_of(places: dict[Atom, int], atoms: Sequence[Any]) -> list[Any]:
     """Return atoms in the order in which a graph names them, then the others.
 
     A kernel of just a graph's inputs that gives just its outputs is then called as the graph is.
     """
-    place = {atom: i for i, atom in reversed(list(enumerate(ordered)))}
-    return sorted(atoms, key=lambda atom: place.get(atom, len(place)))
+    return sorted(atoms, key=lambda atom: places.get(atom, len(places)))
 
 
 def _are_alike(group: Group, other: Group) -> bool:

@@ -186,7 +186,7 @@ class Group:
         target, out = eqn.inputs[0], eqn.outputs[0].aval
         shape, indices = target.aval.shape, indices_of(eqn, indexed)
         ndim = indices[0].aval.ndim
-        space = out.shape if indexed.combine is None else eqn.inputs[1].aval.shape
+        space = out.shape if indexed.combination is None else eqn.inputs[1].aval.shape
         if space != self.shape:
             raise CannotJoin(f"it is at places of shape {space}, not the kernel's {self.shape}")
         numbers = [self._index(atom) for atom in indices]
@@ -196,7 +196,7 @@ class Group:
             pairs = zip(numbers, sizes, strict=True)
             return tuple([Place(index, *along) for index, along in pairs])
 
-        if indexed.combine is None:
+        if indexed.combination is None:
             base = viewed(target, self.made_by, self.known.__contains__)
             if base.atom in self.known:
                 raise CannotJoin("it reads a value of the kernel in another order")
@@ -224,8 +224,9 @@ class Group:
             0,
             places(strides),
             indexed.mode,
-            indexed.combine,
+            indexed.combination,
             initial,
+            unique=indexed.unique,
         )
 
     def _index(self, atom: Atom) -> Operand:

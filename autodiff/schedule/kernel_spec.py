@@ -3,13 +3,14 @@
     spec     ::=  shape rows loads values stores
     load     ::=  operand dtype strides offset bound*
     bound    ::=  strides start stop
-    value    ::=  compute | reduce | scan | gather | choose | position
+    value    ::=  compute | reduce | scan | gather | choose | position | location
     choose   ::=  bound* inside outside
     position ::=  dtype strides offset
     gather   ::=  operand dtype strides offset place+ mode fill
+    location ::=  dtype strides place+ mode missing
     place    ::=  index size stride
     store    ::=  value dtype strides offset over | update
-    update   ::=  value dtype strides offset place+ mode combine initial over
+    update   ::=  value dtype strides offset place+ mode combination initial over order
 
 The index space is a box; its first `rows` axes number the rows, the others are the points of a row.
 Values are numbered: loads first, then the others in order; each is known at points or in rows. What
@@ -24,6 +25,7 @@ A gather is a value at points that is read where integer values say: each of its
 index, brought into the range of an axis as `mode` says, times the stride of that axis. An update is
 an array of which some elements are combined with a value, where integer values say; there may be
 several for one element, and they are combined in the order of the points, the last axis fastest.
+A location is the number that says where such an element is.
 
 Bounds say where in the index space something holds: where all of them hold. A load reads nothing
 outside its bounds, where its place may be outside its array, and is 0 there. So padding is a load
@@ -42,7 +44,7 @@ import numpy as np
 
 from autodiff.base import dtypes
 from autodiff.ir.graph import Literal
-from autodiff.ir.primitive import Primitive
+from autodiff.ir.primitive import Combination, Primitive
 
 #: What a value is computed from: the number of another value, or a number.
 Operand = int | Literal
@@ -119,7 +121,9 @@ class Scan:
     With `block` 1 a result is made from the one before it and the operands of its point, by the
     operation's `advance`. A larger block is a power of 2: as many points, from the first of the row
     on, are combined among themselves, by the same rule, in steps 1, 2, 4, .. apart, and then with
-    the result before the block. So the order of rounding is part of the kernel.
+    the result before the block. So the order of rounding is part of the kernel: of those for
+    processors. On a GPU it follows from how threads share a row (codegen/cuda_scans.py), and halves
+    are carried in single precision.
     """
 
     primitive: Primitive
@@ -186,6 +190,36 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Location:
+    """A value at points: the number `sum(index * strides) + places`.
+
+    `mode` is as for `Update`; where "drop" drops, it is `missing`.
+    """
+
+    dtype: np.dtype
+    strides: tuple[int, ...]
+    places: tuple[Place, ...]
+    mode: str
+    missing: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An array by which updates are gone through: those of one element are neighbours in it.
+
+    Operand `operand` holds, in ascending order, a number `slot * 2**bits + write` for each write: a
+    point of the first `axes` axes, in their order. Writes are at the same elements if their slots
+    are the same; those in slot `slots` are dropped.
+    """
+
+    operand: int
+    dtype: np.dtype
+    axes: int
+    bits: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """An output array, written at element `offset + sum(index * strides)`.
 
@@ -206,9 +240,11 @@ class Update:
     """An output array, at first a copy of operand `initial` or full of that number.
 
     For each point in order its element x at `offset + sum(index * strides) + places` becomes
-    `combine(o, x, value)`, a function as in ir/primitive.py. `mode` is as for `Gather`, but that
+    `combination.combine(o, x, value)` (ir/primitive.py). `mode` is as for `Gather`, but that
     instead of "fill" there is "drop", which changes nothing. It may take the memory of the operand
     `over`, which is the one it is a copy of: where it does, nothing need be copied.
+
+    `unique`: no two points are at one element. `order`: by what those that are can be found.
     """
 
     value: Operand
@@ -218,13 +254,18 @@ class Update:
     offset: int
     places: tuple[Place, ...]
     mode: str
-    combine: Callable[..., Any]
+    combination: Combination
     initial: int | Literal
     over: int | None = None
+    unique: bool = False
+    order: Order | None = None
 
 
 #: What a kernel computes.
-KernelValue = Compute | Reduce | Scan | Gather | Choose | Position
+KernelValue = Compute | Reduce | Scan | Gather | Choose | Position | Location
+
+#: What is at places given by integer values.
+Placed = Gather | Location | Update
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -281,6 +322,8 @@ class KernelSpec:
         for update in self.updates:
             if isinstance(update.initial, int):
                 types[update.initial] = update.dtype
+            if update.order is not None:
+                types[update.order.operand] = update.order.dtype
         return dict(sorted(types.items()))
 
     @property
@@ -311,11 +354,12 @@ def read_by(value: KernelValue) -> tuple[int, ...]:
     """Return the numbers of the values that one is computed from."""
     if isinstance(value, Reduce):
         return (value.operand,)
-    operands = place_indices(value) if isinstance(value, Gather) else value.operands
+    is_placed = isinstance(value, Gather | Location)
+    operands = place_indices(value) if is_placed else value.operands
     return tuple([x for x in operands if isinstance(x, int)])
 
 
-def place_indices(x: Gather | Update) -> tuple[Operand, ...]:
+def place_indices(x: Placed) -> tuple[Operand, ...]:
     """Return the integer values that say where something is read or written."""
     return tuple([place.index for place in x.places])
 
@@ -326,7 +370,7 @@ def renumbered(value: KernelValue, number: Callable[[int], int]) -> KernelValue:
         return value
     if isinstance(value, Reduce):
         return replace(value, operand=number(value.operand))
-    if isinstance(value, Gather):
+    if isinstance(value, Gather | Location):
         places = [replace(x, index=_numbered(x.index, number)) for x in value.places]
         return replace(value, places=tuple(places))
     operands = tuple([_numbered(x, number) for x in value.operands])
@@ -349,8 +393,9 @@ def with_operands(spec: KernelSpec, place: Mapping[int, int]) -> KernelSpec:
     def moved(x: Any) -> Any:
         if isinstance(x, Load | Gather):
             return replace(x, operand=place[x.operand])
-        if isinstance(x, Update) and isinstance(x.initial, int):
-            return replace(x, initial=place[x.initial])
+        if isinstance(x, Update):
+            assert x.order is None, "it is that of a stage of a kernel"
+            return replace(x, initial=place[x.initial]) if isinstance(x.initial, int) else x
         return x
 
     parts = (spec.loads, spec.values, spec.stores)
@@ -360,7 +405,8 @@ def with_operands(spec: KernelSpec, place: Mapping[int, int]) -> KernelSpec:
 
 def affine_maps(x: Load | KernelValue | Store | Update) -> list[tuple[int, ...]]:
     """Return all strides of a part of a kernel, those of bounds too."""
-    own = [x.strides] if isinstance(x, Load | Gather | Position | Store | Update) else []
+    is_affine = isinstance(x, Load | Gather | Position | Location | Store | Update)
+    own = [x.strides] if is_affine else []
     bounds = x.bounds if isinstance(x, Load | Choose) else ()
     return [*own, *[bound.strides for bound in bounds]]
 
@@ -368,7 +414,7 @@ def affine_maps(x: Load | KernelValue | Store | Update) -> list[tuple[int, ...]]
 def along_axes(x: Any, along: Callable[[Sequence[int]], tuple[int, ...]]) -> Any:
     """Return a part of a kernel over other axes, all its strides as `along` gives them."""
     changes: dict[str, Any] = {}
-    if isinstance(x, Load | Gather | Position | Store | Update):
+    if isinstance(x, Load | Gather | Position | Location | Store | Update):
         changes["strides"] = along(x.strides)
     if isinstance(x, Load | Choose):
         changes["bounds"] = tuple([replace(b, strides=along(b.strides)) for b in x.bounds])
@@ -444,9 +490,14 @@ def format_spec(spec: KernelSpec) -> str:
             text += f" {_operand(value.fill)}" if value.fill is not None else ""
         elif isinstance(value, Position):
             text = _affine(value.strides, value.offset)
+        elif isinstance(value, Location):
+            text = f"{_affine(value.strides, 0)}{_places(value.places)}, {value.mode}"
+            text += f" to {value.missing}" if value.mode == "drop" else ""
         elif isinstance(value, Choose):
             chosen, other = map(_operand, value.operands)
-            text = f"{chosen} where {_within(value.bounds)} else {other}"
+            text = (
+                f"{chosen} where {_within(value.bounds)} else {other}" if value.bounds else chosen
+            )
         else:
             operands = _operands(value)
             inside = " ".join(f"{k}={v}" for k, v in value.params)
@@ -462,9 +513,12 @@ def format_spec(spec: KernelSpec) -> str:
             continue
         is_copy = isinstance(store.initial, int)
         start = f"load {store.initial}" if is_copy else _operand(store.initial)
+        where += _places(store.places)
+        how = f"{store.mode}{' unique' if store.unique else ''}"
+        how += f" in order of {store.order.operand}" if store.order is not None else ""
         lines.append(
-            f"  store {k}, from {start}{over}, at {where}{_places(store.places)}, {store.mode}: "
-            f"{store.combine.__name__.lstrip('_')} {_operand(store.value)}"
+            f"  store {k}, from {start}{over}, at {where}, {how}: "
+            f"{store.combination.combine.__name__.lstrip('_')} {_operand(store.value)}"
         )
     return "\n".join([*lines, "}"])
 

@@ -22,7 +22,7 @@ BLOCK = 16
 
 
 def block_of(primitive: Primitive, dtype: np.dtype) -> int:
-    """Return in what blocks a cumulative operation is made along a last axis (`Scan`).
+    """Return in what blocks a processor makes a cumulative operation along a last axis (`Scan`).
 
     Only what may be combined in any order has blocks, and not half precisions, which would be
     rounded again in every step.
@@ -52,19 +52,25 @@ def why_not_lowered(eqn: Eqn, kinds: str) -> str | None:
     return missing_rule(primitive, taken, eqn.params)
 
 
-def why_not_scanned(eqn: Eqn) -> str | None:
-    """Return why no kernel makes the running results of a cumulative operation, None if one can."""
+def why_not_scanned(eqn: Eqn, kinds: str) -> str | None:
+    """Return why no kernel makes the running results of a cumulative operation, None if one can.
+
+    `kinds`: as for `why_not_lowered`.
+    """
     primitive, dtype = eqn.primitive, eqn.outputs[0].aval.dtype
     if primitive.advance is None:
         return f"{primitive.name} has no rule by which a result follows from the one before"
-    if dtypes.kind(dtype) not in REAL_KINDS:
+    if dtypes.kind(dtype) not in kinds:
         return f"{primitive.name} is on {dtype}, of which kernels make no running results"
     return None
 
 
-def why_not_indexed(eqn: Eqn) -> str | None:
-    """Return why no kernel reads or writes at the places of an operation, None if one can."""
+def why_not_indexed(eqn: Eqn, kinds: str) -> str | None:
+    """Return why no kernel reads or writes at the places of an operation, None if one can.
+
+    `kinds`: as for `why_not_lowered`.
+    """
     dtype = eqn.outputs[0].aval.dtype
-    if dtypes.kind(dtype) not in REAL_KINDS:
+    if dtypes.kind(dtype) not in kinds:
         return f"{eqn.primitive.name} is on {dtype}, which kernels do not read at places"
     return None

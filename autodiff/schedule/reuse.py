@@ -4,6 +4,7 @@
                         element i of it only for element i of `b`: `b` takes the memory of `a`
 
 A large array that is written where it was read takes half the memory, and is still in the cache.
+One that is updated at places need not be copied before.
 """
 
 from __future__ import annotations
@@ -19,11 +20,19 @@ from autodiff.schedule.kernel_spec import Gather, KernelSpec, Load, Store, Updat
 LARGE = 1 << 20
 
 
-def with_reuse(graph: Graph, donated: frozenset[int]) -> tuple[Graph, frozenset[int]]:
+def with_reuse(
+    graph: Graph, donated: frozenset[int], *, updates_only: bool = False
+) -> tuple[Graph, frozenset[int]]:
     """Return a schedule's graph with stores over operands, and the inputs that are written over.
 
     Only memory that kernels and prepared operations have made is used again, and that of the
     inputs at the positions `donated`.
+
+    Args:
+        graph: a schedule's.
+        donated: positions of inputs.
+        updates_only: whether only updates at places are made over operands, of whatever size:
+            where memory for results costs nothing but a copy takes a kernel.
     """
     memory = _Memory(graph, donated)
     eqns = list(graph.eqns)
@@ -35,7 +44,7 @@ def with_reuse(graph: Graph, donated: frozenset[int]) -> tuple[Graph, frozenset[
         stores = []
         for store, var in zip(spec.stores, eqn.outputs, strict=True):
             over = None
-            if bytes_of(var) >= LARGE:
+            if isinstance(store, Update) if updates_only else bytes_of(var) >= LARGE:
                 free = [k for k in range(len(eqn.inputs)) if k not in taken]
                 over = next(
                     (k for k in free if _fits(spec, store, k) and memory.is_free(eqn, k, i)), None

@@ -29,12 +29,13 @@ class Stage:
     """One of the kernels.
 
     `operands` are those of the whole kernel by number, and arrays between kernels as -1, -2, ...;
-    `outputs` likewise.
+    `outputs` likewise. `is_sorted`: its one output is sorted before the next stage.
     """
 
     spec: KernelSpec
     operands: tuple[int, ...]
     outputs: tuple[int, ...]
+    is_sorted: bool = False
 
 
 def in_stages(spec: KernelSpec) -> tuple[Stage, ...]:

@@ -123,6 +123,7 @@ def _measured(card: Card, options: Namespace, wanted: Sequence[str], tests: int 
                 {
                     **record(case, outcome.results),
                     "moved": outcome.moved,
+                    "kernels": outcome.kernels,
                     "answers": [asdict(answer) for answer in found],
                     "notes": outcome.notes,
                     "verdict": last,

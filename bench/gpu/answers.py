@@ -14,13 +14,20 @@ from unittest.mock import patch
 import numpy as np
 
 import autodiff as ad
-from autodiff.codegen import cuda_elementwise, cuda_reductions, cuda_text
+from autodiff.codegen import (
+    cuda_elementwise,
+    cuda_reductions,
+    cuda_scans,
+    cuda_scatters,
+    cuda_text,
+)
+from autodiff.schedule import together
 from bench.declare import OURS, Peer
 from bench.gpu.card import Card, loops_of
 from bench.gpu.contenders import COPY
 from bench.gpu.rows import chain_text
 from bench.gpu.timing import Outcome
-from bench.programs import elementwise, rows
+from bench.programs import elementwise, gpu, rows
 
 NUMPY = Peer(name=OURS, version="", numpy=np)
 NOT_MEASURED = "not measured"
@@ -52,6 +59,7 @@ class Trial:
         values: what it is given.
         program: a function, of one array, that is multiplied by a number at its end.
         length: of the array's rows; None for an array of one axis.
+        before: whether the array is multiplied instead: the result would be by another kernel.
     """
 
     question: str
@@ -60,9 +68,12 @@ class Trial:
     values: tuple[int, ...]
     program: Callable[[Any], Any]
     length: int | None = None
+    before: bool = False
 
     def function(self, by: float) -> Callable[[Any], Any]:
         """Return the program, made another one by a number, so that its kernel is emitted anew."""
+        if self.before:
+            return lambda x: self.program(x * by)
         return lambda x: self.program(x) * by
 
     def shape(self, count: int) -> tuple[int, ...]:
@@ -71,6 +82,14 @@ class Trial:
             return (count,)
         length = min(self.length, count)
         return count // length, length
+
+
+def _added_rows(x: Any) -> Any:
+    """Return rows added up at places, four to each."""
+    count, width = x.shape
+    slots = max(1, count // 4)
+    places = np.random.default_rng(0).integers(0, slots, count)
+    return gpu.added_at(slots, width)(NUMPY)(x, places)
 
 
 TRIALS = (
@@ -111,6 +130,31 @@ TRIALS = (
         rows.softmax(NUMPY),
         16384,
     ),
+    Trial(
+        "How many columns of rows of 256 that are added up at places should a thread take?",
+        cuda_scatters,
+        "EACH",
+        (1, 2, 4, 8),
+        _added_rows,
+        256,
+        before=True,
+    ),
+    Trial(
+        "How many updates should a thread load before it adds up the first?",
+        cuda_scatters,
+        "LOADED",
+        (2, 4, 8, 16),
+        _added_rows,
+        256,
+        before=True,
+    ),
+    Trial(
+        "How many stretches of a tile of a running sum should a thread take?",
+        cuda_scans,
+        "STEPS",
+        (1, 2, 4),
+        rows.running_sums(NUMPY),
+    ),
 )
 
 
@@ -131,6 +175,7 @@ def _answers(card: Card, found: Outcome, moved: int) -> Iterator[Answer]:
         ("What does a launch cost?", partial(_launches, card)),
         ("How fast is memory that is only read?", partial(_reads, found)),
         ("How fast is the softmax of rows of other lengths?", partial(_lengths, card, moved)),
+        ("Does one launch over many small arrays pay?", partial(_together, card, moved)),
         *[(trial.question, partial(_tried, card, moved, trial)) for trial in TRIALS],
     ]
     for question, ask in questions:
@@ -205,6 +250,22 @@ def _lengths(card: Card, moved: int) -> str:
         del x
         card.give_back()
     return _listed(lengths, found)
+
+
+def _together(card: Card, moved: int) -> str:
+    """Time the update of small tensors in as few launches as can be, and in one launch for each."""
+    count = 100 if moved >= 1 << 20 else 3
+    tensors = [card.arrays.asarray(np.full(1000, 0.5, np.float32)) for _ in range(4 * count)]
+    update = gpu.adamw(NUMPY)
+    seconds = []
+    for by, most in ((1.5, together.MOST_BYTES), (2.5, 0)):
+        with patch.object(together, "MOST_BYTES", most):
+            step = ad.jit(lambda *x, by=by: [y * by for y in update(*x)])
+            call = partial(step, *tensors)
+            call()  # emits and compiles
+        timed = partial(card.seconds, call)
+        seconds.append(_median(timed, loops_of(timed)) * 1e6)
+    return f"{count} of 1,000 elements: {seconds[0]:,.0f} us; one by one {seconds[1]:,.0f} us"
 
 
 def _rate(card: Card, call: Callable[[], object], moved: int) -> float:

@@ -24,12 +24,23 @@ from autodiff.base.settings import configure
 from bench.gpu.timing import HOST_LIMIT
 
 #: A call of a program, to be measured.
-Call = Callable[[], Any]
+Call = Callable[..., Any]
 
 
 def _softmax(x: Any) -> Any:
     e = np.exp(x - np.max(x, axis=1, keepdims=True))
     return e / np.sum(e, axis=1, keepdims=True)
+
+
+def _alternating(kernels: int) -> Call:
+    """Return a program of so many kernels, each of which needs the sums of the one before it."""
+
+    def run(x: Any) -> Any:
+        for i in range(kernels):
+            x = np.sin(x - np.sum(x, axis=i % 2, keepdims=True))
+        return x
+
+    return jit(run)
 
 
 def calls(cupy: Any) -> dict[str, Call]:
@@ -42,6 +53,7 @@ def calls(cupy: Any) -> dict[str, Call]:
     total = jit(np.sum)
     rows = jit(_softmax)
     slope = jit(grad(lambda x: np.sum(np.sin(x) ** 2)))
+    four, sixteen = _alternating(4), _alternating(16)
     step = jit(lambda p: {"w": p["w"] * 0.5, "b": p["b"] * 0.5})
     return {
         "x * sin(x)": lambda: wave(x),
@@ -51,6 +63,8 @@ def calls(cupy: Any) -> dict[str, Call]:
         "softmax": lambda: rows(x),
         "gradient of a sum": lambda: slope(x),
         "two kernels, a dictionary in and out": lambda: step(tree),
+        "4 kernels": lambda: four(x),
+        "16 kernels": lambda: sixteen(x),
         "CuPy: x + y": lambda: cupy.add(x, y),
         "CuPy: an empty array": lambda: cupy.empty((30, 40), np.float32),
     }

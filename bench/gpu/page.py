@@ -15,9 +15,10 @@ from bench.measure import Results
 from bench.report import Table, goal_value
 
 _LEGEND = (
-    f"The column of {OURS} is the median time of one call. `moved` are the bytes of the arrays "
-    "that a program reads and writes, each once; the next columns say how fast that is, and how "
-    "fast beside a copy on the device of as many bytes, timed in turn with it. Other columns say "
+    f"The column of {OURS} is the median time of one call, which launches so many `kernels` of its "
+    "own. `moved` are the bytes of the arrays that a program reads and writes, each once; the next "
+    "columns say how fast that is, and how fast beside a copy on the device of as many bytes, "
+    "timed in turn with it. Other columns say "
     f"how many times as long another library takes: 3x is three times as long as {OURS}. Times are "
     "the device's (CUDA events) over several calls under way; JAX's, which has streams of its own, "
     "are the host's until the last call is over. Results are compared before anything is timed."
@@ -28,7 +29,7 @@ def table(outcome: Outcome, title: str, peers: Sequence[str]) -> Table:
     """Return the rows of a run as text; `peers` names all contenders, this library first."""
     others = [name for name in peers if name not in (OURS, COPY)]
     rows = tuple(tuple(_cells(outcome, workload.name, others)) for workload in outcome.workloads)
-    columns = ("program", OURS, "moved", "GB/s", "of the copy", *others)
+    columns = ("program", OURS, "kernels", "moved", "GB/s", "of the copy", *others)
     return Table(title, columns, rows)
 
 
@@ -37,6 +38,7 @@ def _cells(outcome: Outcome, name: str, others: Sequence[str]) -> Iterator[str]:
     measured = outcome.measurements[name]
     yield name
     yield duration(measured[OURS].median) if OURS in measured else "FAILED"
+    yield str(outcome.kernels.get(name, ""))
     moved = outcome.moved.get(name)
     if moved is None or OURS not in measured:
         yield from ("", "", "")

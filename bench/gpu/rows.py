@@ -27,7 +27,7 @@ from bench.programs.elementwise import chain
 ALL = (OURS, "cupy", "cupy.fuse", "jax", "torch.compile")
 #: Contenders of programs that are not one loop over elements with at most a sum at its end.
 NOT_FUSED = tuple(name for name in ALL if name != "cupy.fuse")
-#: The times of these that ours has to be below, in every row that has them.
+#: The times of these that ours has to be below, in every row that has them and is alike.
 AHEAD_OF = ("jax", "torch.compile")
 
 Arrays = Callable[[], tuple[np.ndarray, ...]]
@@ -35,7 +35,7 @@ Arrays = Callable[[], tuple[np.ndarray, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A program on arrays of float32, which every contender gets the same of.
+    """A program on arrays, of float32 where they are of floats; every contender gets the same ones.
 
     Args:
         name: the row's.
@@ -46,6 +46,8 @@ class Row:
         contenders: who takes part, beside the copy.
         is_memory_bound: whether the row is about bytes: inputs read once, outputs written once.
         at_the_limit: whether it has to reach nearly the copy's rate.
+        is_alike: whether all do the same, so that ours has to be ahead; others may add up floats
+            in whatever order their threads come.
         tolerance: largest difference of results, relative to the largest element.
     """
 
@@ -57,6 +59,7 @@ class Row:
     contenders: tuple[str, ...] = NOT_FUSED
     is_memory_bound: bool = True
     at_the_limit: bool = False
+    is_alike: bool = True
     tolerance: float = 2e-5
 
     def of(self, peer: str) -> Program:
@@ -78,6 +81,16 @@ def _uniform(shapes: tuple[tuple[int, ...], ...], low: float) -> tuple[np.ndarra
         x += np.float32(low)
         arrays.append(x)
     return tuple(arrays)
+
+
+def placed(updates: tuple[int, ...], slots: int, dtype: str = "int32") -> Arrays:
+    """Return a function that returns numbers and, for each of the first axis, one of `slots`."""
+    return partial(_placed, updates, slots, dtype)
+
+
+def _placed(updates: tuple[int, ...], slots: int, dtype: str) -> tuple[np.ndarray, ...]:
+    places = np.random.default_rng(1).integers(0, slots, updates[0]).astype(dtype)
+    return (*_uniform((updates,), 0.1), places)
 
 
 def program_rows(moved: int) -> tuple[Row, ...]:
@@ -149,6 +162,19 @@ def program_rows(moved: int) -> tuple[Row, ...]:
             at_the_limit=True,
         ),
         Row(
+            # Each element is read twice unless it is still in the cache.
+            name="running sum",
+            program=rows.running_sums,
+            arguments=uniform((two,)),
+            toy=uniform((37,)),
+        ),
+        Row(
+            name="running sums of rows",
+            program=rows.running_sums_of_rows,
+            arguments=uniform(wide),
+            toy=uniform((5, 19)),
+        ),
+        Row(
             name="sum of squared differences",
             program=gpu.sum_of_squared_differences,
             arguments=uniform((two,), (two,), low=-4.0),
@@ -156,6 +182,7 @@ def program_rows(moved: int) -> tuple[Row, ...]:
             contenders=ALL,
             at_the_limit=True,
         ),
+        *_scattered(moved),
         Row(
             name="transposed sum",
             program=gpu.transposed_sum,
@@ -172,6 +199,52 @@ def program_rows(moved: int) -> tuple[Row, ...]:
             # Rounding decides on which side of its corner a relu is whose argument is nearly zero,
             # and with it whether one example takes part in a few derivatives.
             tolerance=0.2,
+        ),
+    )
+
+
+def _scattered(moved: int) -> tuple[Row, ...]:
+    """Return the rows of updates at places: four to a row, six to a segment, many to a bin."""
+    width = 1024 if moved >= 1 << 23 else 32
+    tokens = max(2, moved // (4 * width) * 4 // 5)
+    slots = max(1, tokens // 4)
+    count, bins = max(2, moved // 8), 256
+    segments = max(1, count // 6)
+    return (
+        Row(
+            name=f"gradient of an embedding of {width} elements",
+            program=gpu.added_rows(slots, width),
+            arguments=placed((tokens, width), slots),
+            toy=placed((max(2, slots // 2), width), slots),
+            instead={
+                OURS: gpu.added_at(slots, width),
+                "jax": gpu.jax_added_at(slots, width),
+                "torch.compile": gpu.torch_added_at(slots, width),
+            },
+            is_alike=False,
+        ),
+        Row(
+            name="sums by segment",
+            program=gpu.added_numbers(segments),
+            arguments=placed((count,), segments),
+            toy=placed((300,), segments),
+            instead={
+                OURS: gpu.added_at(segments),
+                "jax": gpu.jax_added_at(segments),
+                "torch.compile": gpu.torch_added_at(segments),
+            },
+            is_alike=False,
+        ),
+        Row(
+            name=f"histogram of {bins} bins",
+            program=gpu.counts(bins),
+            arguments=lambda: placed((2 * count,), bins)()[1:],
+            toy=lambda: placed((5000,), bins)()[1:],
+            instead={
+                OURS: gpu.counted_at(bins),
+                "jax": gpu.jax_counts(bins),
+                "torch.compile": gpu.torch_counts(bins),
+            },
         ),
     )
 
@@ -202,6 +275,12 @@ def text_of(f: Callable[[Any], Any], x: np.ndarray, architecture: str) -> str:
     """Return the text of a function's kernels, the first of which is `kernel_0`."""
     graph = simplify(ad.make_graph(f)(x))
     return program_text(emitted(schedule_for_cuda(graph).graph, cuda_target(architecture)))
+
+
+def kernel_count(f: Callable[..., Any], arrays: tuple[Any, ...], architecture: str) -> int:
+    """Return how many kernels of this library a call of `f` launches."""
+    graph = simplify(ad.make_graph(f)(*arrays))
+    return len(emitted(schedule_for_cuda(graph).graph, cuda_target(architecture)))
 
 
 def compiling(card: Card) -> Callable[[], float]:

@@ -36,14 +36,16 @@ _Call = Callable[[], float]
 class Outcome:
     """What a run has found.
 
-    `moved` has the bytes of each row's arrays, `notes` what contenders failed by, `broken` the rows
-    that this library has not run, and `samples` parts of each row's results.
+    `moved` has the bytes of each row's arrays, `kernels` how many kernels of this library a call
+    launches, `notes` what contenders failed by, `broken` the rows that this library has not run,
+    and `samples` parts of each row's results.
     """
 
     workloads: list[Workload] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     measurements: dict[str, dict[str, Measurement]] = field(default_factory=dict)
     moved: dict[str, int] = field(default_factory=dict)
+    kernels: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     samples: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -82,7 +84,9 @@ def run(
     found = Outcome()
     for row in rows.program_rows(moved):
         progress(row.name)
-        _measured(found, card, peers, row.name, partial(_program_call, found, card, row), rounds)
+        ahead_of = rows.AHEAD_OF if row.is_alike else ()
+        call = partial(_program_call, found, card, row)
+        _measured(found, card, peers, row.name, call, rounds, ahead_of)
         if row.at_the_limit:
             found.goals.append(_rate_goal(row.name))
     for count in rows.COUNTS:
@@ -111,6 +115,7 @@ def _measured(
     name: str,
     make: Callable[[Peer], _Call | None],
     rounds: int,
+    ahead_of: Sequence[str] = rows.AHEAD_OF,
 ) -> None:
     """Measure one row. A contender that fails is left out with a note."""
     calls: dict[str, _Call] = {}
@@ -125,7 +130,7 @@ def _measured(
             continue
         if call is not None:
             calls[peer.name] = call
-    faster_than = {peer: 1.0 for peer in rows.AHEAD_OF if peer in calls and OURS in calls}
+    faster_than = {peer: 1.0 for peer in ahead_of if peer in calls and OURS in calls}
     workload = Workload(
         name=name,
         entrants={peer: _given(call) for peer, call in calls.items()},
@@ -174,8 +179,11 @@ def _program_call(found: Outcome, card: Card, row: Row, peer: Peer) -> _Call | N
     call = partial(_function(row, peer), *arrays)
     results = call()
     _compare_with_first(found, row, peer, results)
-    if peer.name == OURS and row.is_memory_bound:
-        found.moved[row.name] = bytes_of(arrays) + bytes_of(results)
+    if peer.name == OURS:
+        architecture = card.device.facts["architecture"]
+        found.kernels[row.name] = rows.kernel_count(row.of(OURS)(peer), arrays, architecture)
+        if row.is_memory_bound:
+            found.moved[row.name] = bytes_of(arrays) + bytes_of(results)
     return _timed(card, peer, call)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from autodiff import at
 from bench.declare import Peer
 
 #: AdamW: Ilya Loshchilov, Frank Hutter, "Decoupled Weight Decay Regularization", 2019,
@@ -70,6 +73,86 @@ def adamw(peer: Peer) -> Callable[..., tuple[Any, ...]]:
         return (*parameters, *means, *squares)
 
     return step
+
+
+def added_rows(slots: int, width: int) -> Callable[[Peer], Callable[[Any, Any], Any]]:
+    """Return the program of the gradient of an embedding: rows added up where tokens say.
+
+    The result has `slots` rows of `width` elements, of zeros at first.
+    """
+
+    def program(peer: Peer) -> Callable[[Any, Any], Any]:
+        xp = peer.numpy
+
+        def f(rows: Any, tokens: Any) -> Any:
+            total = xp.zeros((slots, width), "float32")
+            xp.add.at(total, tokens, rows)
+            return total
+
+        return f
+
+    return program
+
+
+def added_numbers(slots: int) -> Callable[[Peer], Callable[[Any, Any], Any]]:
+    """Return the program of sums of numbers by segment, which integers name."""
+
+    def program(peer: Peer) -> Callable[[Any, Any], Any]:
+        xp = peer.numpy
+
+        def f(x: Any, segments: Any) -> Any:
+            total = xp.zeros(slots, "float32")
+            xp.add.at(total, segments, x)
+            return total
+
+        return f
+
+    return program
+
+
+def counts(slots: int) -> Callable[[Peer], Callable[[Any], Any]]:
+    """Return the program of a histogram: how often each of `slots` integers comes."""
+
+    def program(peer: Peer) -> Callable[[Any], Any]:
+        xp = peer.numpy
+        return lambda values: xp.bincount(values, minlength=slots).astype("int32")
+
+    return program
+
+
+def added_at(*shape: int) -> Callable[[Peer], Callable[[Any, Any], Any]]:
+    """Return `added_rows` and `added_numbers` as this library has them."""
+    return lambda peer: lambda x, places: at(_zeros(shape, "float32"))[places].add(x, mode="drop")
+
+
+def counted_at(slots: int) -> Callable[[Peer], Callable[[Any], Any]]:
+    """Return `counts` as this library has it."""
+    return lambda peer: lambda values: at(_zeros((slots,), "int32"))[values].add(1, mode="drop")
+
+
+def _zeros(shape: tuple[int, ...], dtype: str) -> Any:
+    """Return zeros that take no memory: what begins with them is filled, not copied."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def jax_added_at(*shape: int) -> Callable[[Peer], Callable[[Any, Any], Any]]:
+    """Return `added_rows` and `added_numbers` as jax has them."""
+    return lambda peer: lambda x, places: peer.numpy.zeros(shape, "float32").at[places].add(x)
+
+
+def jax_counts(slots: int) -> Callable[[Peer], Callable[[Any], Any]]:
+    """Return `counts` as jax has it."""
+    return lambda peer: lambda values: peer.numpy.zeros(slots, "int32").at[values].add(1)
+
+
+def torch_added_at(*shape: int) -> Callable[[Peer], Callable[[Any, Any], Any]]:
+    """Return `added_rows` and `added_numbers` as torch has them."""
+    return lambda peer: lambda x, places: x.new_zeros(shape).index_add(0, places, x)
+
+
+def torch_counts(slots: int) -> Callable[[Peer], Callable[[Any], Any]]:
+    """Return `counts` as torch has it."""
+    return lambda peer: lambda values: peer.numpy.bincount(values, minlength=slots).int()
 
 
 def dependent_sums(count: int) -> Callable[[Peer], Callable[[Any], Any]]:

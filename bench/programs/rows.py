@@ -88,6 +88,11 @@ def running_sums(peer: Peer) -> _OfOne:
     return lambda x: peer.numpy.cumsum(x, axis=0)
 
 
+def running_sums_of_rows(peer: Peer) -> _OfOne:
+    """Return the sums of the elements so far of each row."""
+    return lambda x: peer.numpy.cumsum(x, axis=-1)
+
+
 def torch_logsumexp(peer: Peer) -> _OfOne:
     """Return `logsumexp` as torch has it."""
     return lambda x: peer.numpy.logsumexp(x, -1)

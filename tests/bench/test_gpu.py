@@ -63,6 +63,11 @@ def test_bytes_are_those_of_inputs_and_outputs(emulated_run):
     assert found.moved["AdamW over 5 tensors"] == 5 * elements * 28
 
 
+def test_kernels_are_those_that_a_call_launches(emulated_run):
+    _, found, _ = emulated_run
+    assert found.kernels["negative"] == found.kernels["AdamW over 5 tensors"] == 1
+
+
 def test_arrays_of_a_run_move_the_bytes_that_are_asked_for():
     tensors = rows.program_rows(1 << 24)[5]
     assert tensors.name == "AdamW over 100 tensors"
@@ -83,7 +88,7 @@ def test_dependent_sums_are_as_many_kernels(count):
 
 def test_every_question_is_answered(emulated_run):
     answered = {answer.question: answer.answer for answer in emulated_run[2]}
-    assert len(answered) == 5 + len(TRIALS)
+    assert len(answered) == 6 + len(TRIALS)
     missing = [question for question, answer in answered.items() if "not measured" in answer]
     assert missing == ["From how many kernels on does a CUDA graph pay?"]
     loaded = answered["Does the driver load the compiler's programs?"]
@@ -137,7 +142,7 @@ def test_the_run_from_the_command_line_writes_three_files(tmp_path, monkeypatch,
     assert case["run"]["command"] == "python -m bench.gpu --device emulator --rounds 1 --peers cupy"
     assert case["run"]["copy_rate"] > 0
     text = path.with_suffix(".md").read_text(encoding="utf-8")
-    assert "| program | autodiff | moved | GB/s | of the copy | cupy |" in text
+    assert "| program | autodiff | kernels | moved | GB/s | of the copy | cupy |" in text
     assert "## What only a card can tell" in text
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == case["verdict"]
@@ -198,6 +203,7 @@ def told(**microseconds: float) -> Outcome:
             rows.launch_row(1): of(autodiff=microseconds["host_time"]),
         },
         moved={"sum": 1_000_000_000},
+        kernels={"sum": 1},
     )
     peers = {peer: 1.0 for peer in rows.AHEAD_OF if peer in compared}
     found.workloads = [Workload(name="sum", entrants={}, faster_than=peers)]
@@ -243,8 +249,9 @@ def test_what_was_not_measured_is_no_pass():
 def test_the_table_has_rates_and_multiples():
     found = told(autodiff=250.0, copy=240.0, jax=500.0, host_time=6.0)
     content = page.table(found, "about", [OURS, COPY, "jax"])
-    assert content.columns == ("program", "autodiff", "moved", "GB/s", "of the copy", "jax")
-    assert content.rows == (("sum", "250 us", "1,000.0 MB", "4,000.0", "96%", "2.00x"),)
+    columns = ("program", "autodiff", "kernels", "moved", "GB/s", "of the copy", "jax")
+    assert content.columns == columns
+    assert content.rows == (("sum", "250 us", "1", "1,000.0 MB", "4,000.0", "96%", "2.00x"),)
 
 
 def test_answers_and_notes_are_on_the_page():

@@ -37,7 +37,11 @@ LONG_TOO = (
         "softmax",
     ),
     *("rows_of_a_block", "moments_of_long_rows", "columns", "tall_columns", "middle_axis"),
-    *("sum_of_squares", "softmax_of_everything"),
+    *("sum_of_squares", "softmax_of_everything", "gradient_of_embedding", "added_where"),
+    *("weights_of_few_bins", "last_updates", "counted_in_bins"),
+    *("sum_of_squares", "softmax_of_everything", "running_sum", "running_sum_of_rows"),
+    *("running_sum_of_columns", "running_sum_of_tall_columns", "gradient_of_running_sum"),
+    "gradient_of_running_product_of_columns",
 )
 
 
@@ -48,7 +52,7 @@ def _on_device(x: Any) -> Any:
 def run(program: Program, *, seed: int = 0, checked: bool = False) -> list[np.ndarray]:
     """Return a program's results, computed by kernels on the emulator."""
     with emulated(seed=seed, checked=checked) as device:
-        arguments = [_on_device(x) for x in program.arguments]
+        arguments = tree.map(_on_device, program.arguments)
         results = [x.get() for x in tree.leaves(ad.jit(program.function)(*arguments))]
         assert device.launched
     return results

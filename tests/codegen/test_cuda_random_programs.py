@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from autodiff.runtime.cuda_functions import cuda_function
 from autodiff.runtime.cuda_kernels import why_not_computed
+from autodiff.runtime.cuda_programs import cuda_function
 from autodiff.runtime.executor import Executable
 from tests.codegen import program_checks
 from tests.codegen.array_programs import random_program, seeded

@@ -15,9 +15,11 @@ import pytest
 
 import autodiff as ad
 from autodiff.codegen.cuda_kernels import can_emit, emit_kernel, program_text
+from autodiff.codegen.cuda_multi import emit_multi_kernel
 from autodiff.runtime import nvrtc
 from autodiff.runtime.nvrtc import CompileError
 from autodiff.schedule.kernel_spec import Load
+from autodiff.schedule.multi_kernel import MultiKernel
 from autodiff.schedule.target import cuda_target
 from tests.codegen.cuda_programs import PROGRAMS, Program, kernels_of, schedule_of
 from tests.codegen.cuda_resources import ARCHITECTURES, TABLE, resources, table
@@ -97,6 +99,9 @@ def test_text_that_does_not_compile_names_the_compilers_words(compiler):
         (lambda x: np.sum(x, axis=0), (60, 1000), (30, 800)),
         (lambda x: x / np.sum(x, axis=1, keepdims=True), (100, 50000), (80, 60000)),
         (lambda x: np.sum(x), (500_000,), (70_001,)),
+        (lambda x: np.cumsum(x), (500_000,), (70_001,)),
+        (lambda x: np.cumsum(x, axis=1), (1000, 600), (77, 800)),
+        (lambda x: np.cumsum(x, axis=0), (60, 1000), (30, 800)),
     ],
 )
 def test_longer_arrays_have_the_same_text(function, one, other):
@@ -105,6 +110,61 @@ def test_longer_arrays_have_the_same_text(function, one, other):
         return [line for line in made.text.split("\n") if not line.lstrip().startswith("//")]
 
     assert text(one) == text(other)
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype"),
+    [
+        (lambda *arrays: [x * x + 1 for x in arrays], np.float32),
+        (lambda *arrays: [np.exp(x) for x in arrays], np.complex128),
+    ],
+)
+def test_other_numbers_of_other_arrays_have_the_same_text(function, dtype):
+    def text(shapes):
+        arrays = tuple(np.ones(shape, dtype) for shape in shapes)
+        (made,) = kernels_of(Program("p", function, arrays), H100)
+        lines = [line for line in made.text.split("\n") if not line.lstrip().startswith("//")]
+        return made.definitions, lines
+
+    assert text([(5,), (1000,)]) == text([(30, 7), (1,), (4,), *[(n,) for n in range(2, 40)]])
+
+
+def test_a_kernel_over_many_arrays_has_what_is_each_ones_own_in_a_struct():
+    def step(parameters, gradients, rate):
+        return [x - rate * g for x, g in zip(parameters, gradients, strict=True)]
+
+    given = [np.ones((3, 5), np.float32), np.ones(70, np.float32)]
+    (made,) = kernels_of(Program("update", step, (given, given, np.float32(0.1))), H100)
+    assert made.definitions[-1] == (
+        "struct update_0_members {\n"
+        "  const float* x1[127];\n"
+        "  const float* x2[127];\n"
+        "  float* y0[127];\n"
+        "  i32 n[127];\n"
+        "  u32 first_block[127];\n"
+        "};"
+    )
+    assert "update_0(const update_0_members members,\n    const i32 count,\n" in made.text
+    assert "const float* __restrict__ x0) {" in made.text
+    assert made.grid == (2, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.complex64])
+def test_numbers_of_each_array_are_given_by_value_without_a_stack(compiler, dtype):
+    def scaled(arrays, numbers, rate):
+        return [x * k - rate for x, k in zip(arrays, numbers, strict=True)]
+
+    one = np.dtype(dtype).type(1)
+    program = Program("p", scaled, ([np.ones(5, dtype), np.ones((2, 70), dtype)], [one] * 2, one))
+    (multi,) = schedule_of(program).kernels()
+    assert isinstance(multi, MultiKernel)
+    single = frozenset(k for k, load in enumerate(multi.body.loads) if load.strides == (0,))
+    made = emit_multi_kernel(multi, H100, "kernel", numbers=single)
+    assert len(single) == 2 and made.definitions[-1].count("struct alignas(8)") == 1
+    options = (*compiler.OPTIONS, "--ptxas-options=-v")
+    for architecture in ARCHITECTURES:
+        _, log = compiler.compile_with_log(program_text([made]), architecture, options)
+        assert " 0 bytes stack frame, 0 bytes spill stores" in log
 
 
 def test_a_long_array_has_indices_of_64_bits():

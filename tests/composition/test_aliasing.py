@@ -134,7 +134,8 @@ def test_results_share_no_memory_with_anything(transformation, f, times):
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(CONSTANT, constant)
     for leaf, wanted in zip(tree.leaves(transformation(f, x)), expected, strict=True):
-        np.testing.assert_array_equal(leaf, wanted)
+        # kernels, which compute what has been seen often enough, round in their own ways
+        np.testing.assert_allclose(leaf, wanted, rtol=1e-14)
 
 
 def _addresses(x):

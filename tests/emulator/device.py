@@ -103,6 +103,10 @@ class EmulatorDevice:
         """Return the only stream, on which a launch is over when it returns."""
         return 0
 
+    def sort(self, array: Any) -> None:
+        """Sort an array in its place."""
+        array.sort()
+
 
 class EmulatedProgram:
     """A program of the emulator."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -46,6 +47,17 @@ def numpy_programs_on_device() -> Iterator[EmulatorDevice]:
         registered(DEVICE),
     ):
         yield DEVICE
+
+
+@contextmanager
+def numpy_programs_on_cupy() -> Iterator[None]:
+    """Let programs of NumPy's arrays run on CuPy's, and give back NumPy's; otherwise as above."""
+    cupy = import_module("cupy")
+    with (
+        patch.object(devices, "_usable_gpu", no_gpu),
+        patch.object(Executable, "__call__", runs_on(cupy.asarray, cupy.asnumpy)),
+    ):
+        yield
 
 
 @lru_cache

@@ -133,6 +133,7 @@ def test_a_setting_that_is_none():
         ("device", "tpu", "one of auto, cpu, gpu"),
         ("default_float", "float16", "one of float32, float64"),
         ("reference", "maybe", "one of 0, 1, true, false"),
+        ("cache_dir", "", "auto, off or a folder"),
         ("debug", "trace,kernels", "a comma-separated list of trace, passes, source"),
     ],
 )

@@ -38,7 +38,7 @@ def on_device(gpu: ModuleType, value: Any) -> Any:
 
 def results(gpu: ModuleType, program: Program) -> list[np.ndarray]:
     """Return what a program's kernels compute on the device."""
-    arguments = [on_device(gpu, x) for x in program.arguments]
+    arguments = tree.map(lambda x: on_device(gpu, x), program.arguments)
     found = tree.leaves(ad.jit(program.function)(*arguments))
     assert all(type(x) is gpu.ndarray for x in found)
     return [x.get() for x in found]
@@ -52,8 +52,13 @@ def test_kernels_compute_what_the_reference_does(gpu, program):
         assert distance(x, wanted) <= OF_A_CARD * program.ulps
 
 
+COMBINING = ("sum", "softmax", "embedding", "bins", "updates")
+
+
 @pytest.mark.parametrize(
-    "program", [p for p in PROGRAMS if "sum" in p.name or "softmax" in p.name], ids=lambda p: p.name
+    "program",
+    [p for p in PROGRAMS if any(name in p.name for name in COMBINING)],
+    ids=lambda p: p.name,
 )
 def test_two_runs_give_the_same_bits(gpu, program):
     first, second = results(gpu, program), results(gpu, program)
@@ -67,6 +72,22 @@ def test_sums_of_integers_are_exact(gpu, n):
     assert int(ad.jit(np.sum)(device)) == x.sum()
     rows = ad.jit(lambda x: np.sum(x, axis=1))(gpu.asarray(np.stack([x, -x, x * x])))
     assert rows.get().tolist() == [x.sum(), -x.sum(), (x * x).sum()]
+
+
+@pytest.mark.parametrize("kind", ["add", "multiply", "min", "max"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i2", "i4", "u8"])
+@pytest.mark.parametrize(("updates", "shape"), [(90, (7,)), (20_000, (7,)), (3000, (90, 130))])
+def test_updates_at_places_have_the_bits_of_numpys(gpu, updates, shape, dtype, kind):
+    random = np.random.default_rng(updates)
+    x = (random.random((updates, *shape[1:])) * 4).astype(dtype)
+    i = random.integers(0, shape[0], updates)
+    wanted = np.ones(shape, dtype)
+    ufunc = {"add": np.add, "multiply": np.multiply, "min": np.minimum, "max": np.maximum}[kind]
+    with np.errstate(over="ignore"):
+        ufunc.at(wanted, i, x)
+    update = ad.jit(lambda start, i, x: getattr(ad.at(start)[i], kind)(x))
+    found = update(gpu.asarray(np.ones(shape, dtype)), gpu.asarray(i), gpu.asarray(x))
+    np.testing.assert_array_equal(found.get(), wanted)
 
 
 def test_a_gradient_that_is_not_jitted(gpu):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,14 @@ from autodiff.schedule.kernel_spec import (
     Choose,
     Gather,
     KernelSpec,
+    Location,
+    Placed,
     Position,
     Reduce,
     Scan,
     Update,
 )
+from autodiff.schedule.multi_kernel import MultiKernel
 
 
 def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
@@ -37,6 +41,10 @@ def run_kernel(spec: KernelSpec, operands: Sequence[Any]) -> list[np.ndarray]:
             read = flat[np.where(inside, at, 0)]
             fill = read if value.fill is None else value.fill.value
             known.append(np.where(inside, read, fill).astype(value.dtype))
+            continue
+        if isinstance(value, Location):
+            at, inside = places_of(spec, value, known)
+            known.append(np.where(inside, at, value.missing).astype(value.dtype))
             continue
         if isinstance(value, Reduce):
             wide = known[value.operand].astype(value.accumulated)
@@ -90,9 +98,9 @@ def within(spec: KernelSpec, bounds: Sequence[Bound]) -> np.ndarray:
     return inside
 
 
-def places_of(spec: KernelSpec, x: Gather | Update, known: Sequence[Any]) -> tuple[Any, Any]:
-    """Return where a gather or an update is at every point, and whether that is in range."""
-    at = points_of(spec, x.strides, x.offset)
+def places_of(spec: KernelSpec, x: Placed, known: Sequence[Any]) -> tuple[Any, Any]:
+    """Return where what is placed is at every point, and whether that is in range."""
+    at = points_of(spec, x.strides, 0 if isinstance(x, Location) else x.offset)
     inside = np.ones(spec.shape, bool)
     for place in x.places:
         index = place.index.value if isinstance(place.index, Literal) else known[place.index]
@@ -124,12 +132,32 @@ def run_update(
         np.where(inside, at, -1).flat, np.broadcast_to(value, spec.shape).flat, strict=True
     ):
         if point >= 0:
-            flat[point] = x.combine(Numbers, flat[point], update)
+            flat[point] = x.combination.combine(Numbers, flat[point], update)
     return flat.reshape(x.shape)
 
 
-def interpreted(spec: KernelSpec) -> Callable[..., list[np.ndarray]]:
+def kernels_of(multi: MultiKernel) -> list[KernelSpec]:
+    """Return the kernels that a kernel over many arrays is."""
+    body = multi.body
+    specs = []
+    for member in multi.members:
+        loads = [
+            replace(load, operand=operand, offset=offset)
+            for load, (operand, offset) in zip(body.loads, member.reads, strict=True)
+        ]
+        stores = [
+            replace(store, shape=shape)
+            for store, shape in zip(body.stores, member.shapes, strict=True)
+        ]
+        specs.append(KernelSpec((member.size,), 0, tuple(loads), body.values, tuple(stores)))
+    return specs
+
+
+def interpreted(spec: KernelSpec | MultiKernel) -> Callable[..., list[np.ndarray]]:
     """Return a kernel as a function of its operands, carried out by NumPy."""
+    if isinstance(spec, MultiKernel):
+        each = kernels_of(spec)
+        return lambda *operands: [y for x in each for y in run_kernel(x, operands)]
     return lambda *operands: run_kernel(spec, operands)
 
 

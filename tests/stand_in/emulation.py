@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from typing import Any
 from unittest.mock import patch
 
-from autodiff.runtime import devices, nvrtc
-from autodiff.runtime.executor import Executable
+import numpy as np
+
+from autodiff.runtime import nvrtc
+from autodiff.runtime.cupy_device import CupyDevice
 from tests.emulator.compiler import EmulatorError, build, facts
 from tests.emulator.launcher import Kernel, Module
-from tests.emulator.suite import no_gpu, runs_on
+from tests.emulator.suite import numpy_programs_on_cupy
 from tests.stand_in.install import HERE, install
 
 #: Before a program that the emulator can run: a mark, and the bytes of its text and of its library.
@@ -187,6 +190,11 @@ def connected() -> Emulation:
 _kept: list[Callable[..., int]] = []
 
 
+def _sort(device: CupyDevice, array: Any) -> None:
+    """Take the place of CuPy's radix sort, which is Thrust's."""
+    array.set(np.sort(array.get()))
+
+
 @contextmanager
 def emulated_compiler() -> Iterator[Emulation]:
     """Let the emulator compile in place of NVRTC, what is the library's and what is CuPy's own.
@@ -199,6 +207,7 @@ def emulated_compiler() -> Iterator[Emulation]:
     with (
         patch.object(nvrtc, "compile_cuda", emulation.compile),
         patch("cupy.cuda.thrust.available", False),  # CuPy then says that it needs it
+        patch.object(CupyDevice, "sort", _sort),
         patch("cupy.cuda.compiler._compile_using_nvrtc_no_warning", emulation.compile_cupy),
         patch.object(nvrtc, "OPTIONS", (*nvrtc.OPTIONS, *facts().values())),
     ):
@@ -206,15 +215,7 @@ def emulated_compiler() -> Iterator[Emulation]:
 
 
 @contextmanager
-def numpy_programs_on_cupy() -> Iterator[Emulation]:
-    """Let programs of NumPy's arrays run on CuPy's, and give back NumPy's.
-
-    Creation functions make NumPy's arrays.
-    """
-    with emulated_compiler() as emulation:
-        cupy = import_module("cupy")
-        with (
-            patch.object(devices, "_usable_gpu", no_gpu),
-            patch.object(Executable, "__call__", runs_on(cupy.asarray, cupy.asnumpy)),
-        ):
-            yield emulation
+def numpy_programs_on_stand_in() -> Iterator[Emulation]:
+    """Let programs of NumPy's arrays run on CuPy's, as tests/emulator/suite.py says."""
+    with emulated_compiler() as emulation, numpy_programs_on_cupy():
+        yield emulation
