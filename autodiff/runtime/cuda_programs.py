@@ -86,12 +86,6 @@ class KernelProgram:
 
     __call__ = call
 
-    @property
-    def results(self) -> list[Array]:
-        """The outputs."""
-        made = self._made()
-        return [made[value] for value in self._outputs]
-
     def entry(self, entry: Entry, avals: Sequence[ArrayType]) -> Callable[..., Any] | None:
         """Return a function of arguments of these types, for calls by anyone.
 

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for call in chosen.values():
             for _ in range(3):
                 call()
-        is_idle = ctypes.c_int.in_dll(emulation.library, "stand_in_is_idle")
+        is_idle = ctypes.c_int.in_dll(emulation.stand_in, "stand_in_is_idle")
         is_idle.value = 1
         try:
             found = measure(chosen, options.rounds, options.loops)

@@ -126,7 +126,7 @@ def test_a_question_that_fails_leaves_the_others(emulated_run):
 
 
 def test_the_run_from_the_command_line_writes_three_files(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib", reason="needs the extra bench or demo")
     few = [row for row in rows.program_rows(MOVED) if row.name in ("negative", "sum")]
     monkeypatch.setattr(rows, "program_rows", lambda moved: few)
     tested = []

@@ -59,13 +59,13 @@ class Emulation:
     """What the stand-in has loaded and launched.
 
     Args:
-        library: the stand-in.
+        stand_in: the library of C that stands in for CUDA's.
         launches: in order.
         compiled: the texts that were compiled, in order.
         seed: from which the order of threads is drawn; each launch takes the next one.
     """
 
-    library: ctypes.CDLL
+    stand_in: ctypes.CDLL
     launches: list[Launch] = field(default_factory=list)
     compiled: list[str] = field(default_factory=list)
     seed: int = 0
@@ -137,7 +137,7 @@ class Emulation:
         for k, (address, size) in enumerate(zip(addresses, kernel.sizes, strict=True)):
             if size == 8:
                 value = ctypes.c_size_t.from_address(address).value
-                if self.library.stand_in_device_of(ctypes.c_void_p(value)) == 1 - device:
+                if self.stand_in.stand_in_device_of(ctypes.c_void_p(value)) == 1 - device:
                     reason = f"parameter {k} of {name} is of another device"
                     return _explained(_ILLEGAL_ADDRESS, reason, why)
         self.launches.append(Launch(name, device, given.stream))
@@ -182,7 +182,7 @@ def connected() -> Emulation:
     """Return the emulation, with which the stand-in is connected for good."""
     emulation = Emulation(install())
     functions = _Load(emulation.load), _Function(emulation.function), _Run(emulation.launch)
-    emulation.library.stand_in_connect(*functions)
+    emulation.stand_in.stand_in_connect(*functions)
     _kept.extend(functions)
     return emulation
 
